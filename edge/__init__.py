@@ -1,0 +1,1 @@
+"""The voice satellite: microphone, wake word, endpointing, playback."""

@@ -1,0 +1,1 @@
+"""Model serving for nodes that a person gave models: Whisper, Piper, Ollama."""

@@ -1,0 +1,1 @@
+"""Entry point for people and satellites: pipeline, agent, home automation, the people's port."""

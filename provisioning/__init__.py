@@ -1,0 +1,1 @@
+"""Builds, flashes, enrols and updates node images."""

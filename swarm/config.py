@@ -1,0 +1,199 @@
+"""The configuration file: TOML, read once, checked whole, wrong lines named.
+
+Every key has a default; no file at all is a working configuration.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from swarm.errors import ConfigError
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+def default_config_path() -> Path:
+    """`mycoswarm/config.toml` in the XDG configuration folder."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "mycoswarm" / "config.toml"
+
+
+def default_state_dir() -> str:
+    """`mycoswarm` in the XDG state folder."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return str(Path(base) / "mycoswarm")
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Root of all sections: an unknown key is an error."""
+
+
+class NodeSection(Section, frozen=True):
+    """[node]: this machine."""
+
+    name: str = msgspec.field(default_factory=lambda: socket.gethostname().split(".")[0] or "node")
+    """Shown in traces and to other nodes."""
+    state_dir: str = msgspec.field(default_factory=default_state_dir)
+    """Database, recordings and the running node's address live here."""
+    language: str = "en"
+
+
+class PeopleSection(Section, frozen=True):
+    """[people]: the listener for people and their programs; loopback only."""
+
+    port: Port = 7333
+    """0 takes any free port."""
+
+
+class BusSection(Section, frozen=True):
+    """[bus]: the MQTT broker."""
+
+    broker: str = ""
+    """`mqtt://[user:password@]host[:port]` of a broker that is already there; empty starts one on loopback."""
+    port: Port = 0
+    """Loopback port of the broker that the node starts; 0 takes 1883 when it is free, else any."""
+    discovery_prefix: str = "homeassistant"
+    """Where devices announce themselves (Home Assistant's MQTT discovery)."""
+    confirm_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 3.0
+    """How long a device may take to confirm a command by its state."""
+
+
+class SatelliteSection(Section, frozen=True):
+    """[satellite]: this machine's own microphone and speaker."""
+
+    microphone: str = "auto"
+    """`auto`, `none`, or (a part of) the name of a sound device."""
+    speaker: str = "auto"
+    """`auto`, `none`, or (a part of) the name of a sound device."""
+    area: str = ""
+    """The room it stands in, as devices name it: "turn on the light" means the one here."""
+    wake_words: tuple[str, ...] = ("okay_nabu",)
+    """Any of okay_nabu, alexa, hey_jarvis, hey_mycroft."""
+    sensitivity: Fraction = 0.5
+    """0 wakes rarely, 1 wakes easily; 0.5 is what the wake model's makers set."""
+    volume: Annotated[int, msgspec.Meta(ge=0, le=100)] = 80
+
+
+class SpeechSection(Section, frozen=True):
+    """[speech]: engines a person added beside those that come with the package."""
+
+    whisper_model: str = ""
+    """Folder of a faster-whisper (CTranslate2) model; empty uses command mode."""
+    piper_voice: str = ""
+    """Path of a Piper voice, `….onnx` with its `….onnx.json`; empty uses eSpeak NG."""
+
+
+class LanguageModelSection(Section, frozen=True):
+    """[language_model]: who answers what is no command."""
+
+    url: str = "http://127.0.0.1:11434"
+    """An Ollama server on this machine or the LAN; empty asks none."""
+    model: str = ""
+    """Name as Ollama lists it; empty takes the only one there."""
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 60.0
+
+
+class RecordingSection(Section, frozen=True):
+    """[recording]: keep what was heard, to find out why it was misunderstood. Off unless a person says so."""
+
+    enabled: bool = False
+    max_mb: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 7
+
+
+class Config(Section, frozen=True):
+    """The whole file."""
+
+    node: NodeSection = msgspec.field(default_factory=NodeSection)
+    people: PeopleSection = msgspec.field(default_factory=PeopleSection)
+    bus: BusSection = msgspec.field(default_factory=BusSection)
+    satellite: SatelliteSection = msgspec.field(default_factory=SatelliteSection)
+    speech: SpeechSection = msgspec.field(default_factory=SpeechSection)
+    language_model: LanguageModelSection = msgspec.field(default_factory=LanguageModelSection)
+    recording: RecordingSection = msgspec.field(default_factory=RecordingSection)
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder as a path, `~` expanded."""
+        return Path(self.node.state_dir).expanduser()
+
+
+WAKE_WORDS = ("okay_nabu", "alexa", "hey_jarvis", "hey_mycroft")
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read the file at `path`, or the default one if it exists. Raises `ConfigError` naming file, line and key."""
+    if path is None:
+        path = default_config_path()
+        if not path.exists():
+            return Config()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    return parse_config(text, origin=str(path))
+
+
+def parse_config(text: str, *, origin: str) -> Config:
+    """The configuration in `text`; `origin` is how errors call it."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin}: not valid TOML: {error}") from error
+    _refuse_unknown_keys(data, text, origin)
+    try:
+        config = msgspec.convert(data, Config)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        key = path.rstrip("`").split("[")[0]
+        raise ConfigError(f"{origin}:{_line_of(text, key)}: {key}: {message}") from error
+    for word in config.satellite.wake_words:
+        if word not in WAKE_WORDS:
+            line = _line_of(text, "satellite.wake_words")
+            raise ConfigError(
+                f'{origin}:{line}: satellite.wake_words: "{word}" is no wake word',
+                hint=f"wake words are: {', '.join(WAKE_WORDS)}",
+            )
+    return config
+
+
+def _refuse_unknown_keys(data: dict[str, Any], text: str, origin: str) -> None:
+    sections = {field.name: field.type for field in msgspec.structs.fields(Config)}
+    for section, content in data.items():
+        if section not in sections:
+            raise _unknown(section, list(sections), text, origin)
+        if isinstance(content, dict):
+            known = [field.name for field in msgspec.structs.fields(sections[section])]
+            for key in content:
+                if key not in known:
+                    raise _unknown(f"{section}.{key}", [f"{section}.{name}" for name in known], text, origin)
+
+
+def _unknown(key: str, known: list[str], text: str, origin: str) -> ConfigError:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return ConfigError(f"{origin}:{_line_of(text, key)}: {key}: no such key", hint=hint)
+
+
+def _line_of(text: str, key: str) -> int:
+    """The line that sets `section.key` or opens `[section]`; 1 when it cannot be told."""
+    section, _, name = key.partition(".")
+    current, section_line = "", 1
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[+\s*([\w.-]+)\s*\]+", line)
+        if header:
+            current = header.group(1)
+            if current == section:
+                section_line = number
+        elif (re.match(rf"\s*{re.escape(name or section)}\s*=", line) and current == (section if name else "")) or re.match(rf"\s*{re.escape(section)}\.{re.escape(name)}\s*=", line):
+            return number
+    return section_line

@@ -1,0 +1,63 @@
+"""Every error that mycoswarm raises on purpose.
+
+::
+
+    MycoswarmError
+    ├── ConfigError          the configuration is wrong: says file, line and key
+    ├── MalformedMessage     a peer sent bytes that are no message of ours, or too many
+    ├── AudioError           a recording that cannot be used
+    │   └── AudioDeviceError a microphone or speaker that is missing or went away
+    ├── EngineError          an engine failed at its task
+    │   └── EngineUnavailable  the engine cannot be built here: says what is missing
+    ├── BusError             the MQTT broker cannot be started or reached
+    ├── StorageError         the node cannot write its database (disk full, read-only)
+    └── NodeUnreachable      the command line found no running node, or not the one it wanted
+"""
+
+
+class MycoswarmError(Exception):
+    """The root: `str(error)` says what happened and to which thing, `hint` what to do about it."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def for_person(self) -> str:
+        """The message with its hint on a second line, as the command line prints it."""
+        return f"{self}\n  {self.hint}" if self.hint else str(self)
+
+
+class ConfigError(MycoswarmError):
+    """The configuration is wrong."""
+
+
+class MalformedMessage(MycoswarmError):
+    """Bytes from a peer that are not a message, or exceed a bound of `swarm.codec`."""
+
+
+class AudioError(MycoswarmError):
+    """A recording that cannot be used."""
+
+
+class AudioDeviceError(AudioError):
+    """A microphone or speaker that is missing, busy or was unplugged."""
+
+
+class EngineError(MycoswarmError):
+    """An engine failed at its task."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine cannot be built on this node."""
+
+
+class BusError(MycoswarmError):
+    """The broker cannot be started or reached."""
+
+
+class StorageError(MycoswarmError):
+    """The node's database cannot be written."""
+
+
+class NodeUnreachable(MycoswarmError):
+    """No node of ours answers where one was expected."""
