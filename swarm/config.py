@@ -192,8 +192,8 @@ def _line_of(text: str, key: str) -> int:
         header = re.match(r"\s*\[+\s*([\w.-]+)\s*\]+", line)
         if header:
             current = header.group(1)
-            if current == section:
-                section_line = number
-        elif (re.match(rf"\s*{re.escape(name or section)}\s*=", line) and current == (section if name else "")) or re.match(rf"\s*{re.escape(section)}\.{re.escape(name)}\s*=", line):
+            section_line = number if current == section else section_line
+        full = f"{current}.{line.split('=')[0].strip()}" if current else line.split("=")[0].strip()
+        if "=" in line and full == key:
             return number
     return section_line

@@ -29,7 +29,7 @@ class Entity(msgspec.Struct, frozen=True):
     id: str
     """Unique and stable: `<component>.<unique_id, or the discovery topic's object id>`."""
     component: str
-    """Home Assistant's word: `light`, `switch`, `cover`, `fan`, `climate`, `lock`, `sensor`, `binary_sensor`, `scene`."""
+    """Home Assistant's word: `light`, `switch`, `cover`, `fan`, `climate`, `lock`, `sensor`, `scene`, …"""
     name: str
     """What people call it, such as `Kitchen lamp`."""
     area: str = ""
