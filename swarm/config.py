@@ -186,7 +186,7 @@ def _unknown(key: str, known: list[str], text: str, origin: str) -> ConfigError:
 
 def _line_of(text: str, key: str) -> int:
     """The line that sets `section.key` or opens `[section]`; 1 when it cannot be told."""
-    section, _, name = key.partition(".")
+    section = key.partition(".")[0]
     current, section_line = "", 1
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[+\s*([\w.-]+)\s*\]+", line)
