@@ -147,7 +147,7 @@ def parse_config(text: str, *, origin: str) -> Config:
     """The configuration in `text`; `origin` is how errors call it."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{origin}: not valid TOML: {error}") from error
     _refuse_unknown_keys(data, text, origin)
     try:
@@ -179,8 +179,9 @@ def _refuse_unknown_keys(data: dict[str, Any], text: str, origin: str) -> None:
 
 
 def _unknown(key: str, known: list[str], text: str, origin: str) -> ConfigError:
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    last = {name.rpartition(".")[2]: name for name in known}  # the section is right: only the rest may be misspelt
+    near = difflib.get_close_matches(key.rpartition(".")[2], last, n=1)
+    hint = f"did you mean {last[near[0]]}?" if near else f"known here: {', '.join(known)}"
     return ConfigError(f"{origin}:{_line_of(text, key)}: {key}: no such key", hint=hint)
 
 

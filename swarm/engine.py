@@ -47,6 +47,12 @@ class Arc(msgspec.Struct, frozen=True, array_like=True):
     source: int
     target: int
     word: str
+    weight: float = 1.0
+    """Relative likelihood, above 0 to 1, of this way on."""
+
+
+WAKE_JOINT = "_"
+"""Joins the words of a wake phrase into one word of the grammar, `okay_nabu`, which never gets into a transcript."""
 
 
 class CommandGrammar(msgspec.Struct, frozen=True):

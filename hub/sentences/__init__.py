@@ -1,0 +1,90 @@
+"""The sentences people can say, as templates: one YAML file a language, in hassil's template syntax."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from hassil import Expression, parse_sentence
+
+CONJUNCTIONS = {"en": "and"}
+"""Joins two commands in one sentence."""
+
+
+class Template(msgspec.Struct, frozen=True):
+    """One sentence template and what it means."""
+
+    intent: str
+    text: str
+    parsed: Expression
+    several: bool = False
+    """May be joined to others with the conjunction."""
+    domains: tuple[str, ...] = ()
+    """`{name}` stands for entities of these components only; empty: all."""
+    slots: dict[str, str] = {}
+    """Slots that the sentence fills by being said."""
+    spoken: bool = True
+    """Part of the grammar that command-mode recognizers listen for; false: understood when typed."""
+    understood: bool = True
+    """False: only listened for; `hub.understanding` takes it apart into several commands."""
+    here: bool = False
+    """Means the room in which it is said."""
+
+
+class TemplateSet(msgspec.Struct, frozen=True):
+    """All sentences of one language."""
+
+    language: str
+    conjunction: str
+    templates: tuple[Template, ...]
+    rules: dict[str, str]
+    parsed_rules: dict[str, Expression]
+    polite_words: list[str]
+    """Words that may stand anywhere and mean nothing, such as "please"."""
+    lists: dict[str, dict[str, Any]]
+    """`{values: [...]}` or `{range: {from, to, step}, likely: [...]}`; all but `likely` as hassil has them."""
+
+
+def languages() -> tuple[str, ...]:
+    """Languages that have sentences."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.yaml")))
+
+
+@lru_cache(maxsize=4)
+def load_templates(language: str) -> TemplateSet:
+    """The sentences of a language; falls back to English where there are none."""
+    name = language if language in languages() else "en"
+    document = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
+    templates = [
+        Template(
+            intent=intent,
+            text=text,
+            parsed=_parse(text),
+            several=bool(content.get("several")),
+            domains=tuple(data.get("domains", ())),
+            slots=dict(data.get("slots", {})),
+            here=bool(data.get("here")),
+            understood=bool(data.get("understood", True)),
+            spoken=bool(data.get("spoken", True)),
+        )
+        for intent, content in document["intents"].items()
+        for data in content["data"]
+        for text in data["sentences"]
+    ]
+    rules: dict[str, str] = document["rules"]
+    return TemplateSet(
+        language=name,
+        conjunction=CONJUNCTIONS[name],
+        templates=tuple(templates),
+        rules=rules,
+        parsed_rules={rule: _parse(text) for rule, text in rules.items()},
+        polite_words=document["polite_words"],
+        lists=document["lists"],
+    )
+
+
+def _parse(text: str) -> Expression:
+    return parse_sentence(text).expression

@@ -1,0 +1,282 @@
+"""The conversation with one satellite: its utterances in, answers and announcements out, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from hub.conversation import Answer, Conversation
+from hub.intent import Context
+from hub.utterance import IncomingUtterance, Judge
+from hub.verbalize import verbalize
+from swarm.codec import MAX_AUDIO_BYTES, decode_from_satellite, encode
+from swarm.engine import Synthesizer, Transcriber
+from swarm.errors import EngineError, MalformedMessage
+from swarm.messages import (
+    HeardSoFar,
+    Hello,
+    Message,
+    NoReply,
+    PlaybackFinished,
+    PlaybackStarted,
+    SpeechEnded,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    Trace,
+    Transcribed,
+    UtteranceEnded,
+    UtteranceStarted,
+)
+from swarm.trace import TraceRecorder
+
+SEND_S = 10.0
+"""A satellite that takes nothing for this long is gone."""
+AHEAD_S = 10.0
+"""Speech is sent at most this far ahead of its playing, so that a long answer can still be interrupted."""
+MAX_OPEN_TRACES = 8
+"""Utterances whose playback has not been reported yet."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SpeechParts:
+    """What all sessions share."""
+
+    node: str
+    conversation: Callable[[], Conversation]
+    judge: Judge
+    transcriber: Transcriber
+    synthesizer: Synthesizer
+    keep_audio: Callable[[str, bytes], Awaitable[None]] | None
+    finished: Callable[[Trace], Awaitable[None]]
+
+
+class Session:
+    """One satellite that said hello."""
+
+    def __init__(self, socket: web.WebSocketResponse, hello: Hello, parts: SpeechParts) -> None:
+        self.hello = hello
+        self._socket = socket
+        self._parts = parts
+        self._context = Context(hello.satellite, hello.area or "", hello.language)
+        self._utterance_id = ""
+        self._utterance: IncomingUtterance | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._current: tuple[asyncio.Task[None], ...] = ()
+        self._recorders: dict[str, TraceRecorder] = {}
+        self._speaking = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Serve until the satellite leaves; raises `MalformedMessage` when it sends what is no message."""
+        async for frame in self._socket:
+            if frame.type is aiohttp.WSMsgType.BINARY:
+                if self._utterance is not None:
+                    self._utterance.feed(frame.data)
+            elif frame.type is aiohttp.WSMsgType.TEXT:
+                await self._take(decode_from_satellite(frame.data))
+
+    async def close(self) -> None:
+        """Stop everything; utterances under way end as cancelled."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2.0)
+        for utterance_id in list(self._recorders):
+            await self._finish(utterance_id)
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._socket.close()
+
+    async def send(self, item: Message | bytes) -> bool:
+        """Send a message or speech; False when the satellite takes nothing any more."""
+        try:
+            async with asyncio.timeout(SEND_S):
+                if isinstance(item, bytes):
+                    await self._socket.send_bytes(item)
+                else:
+                    await self._socket.send_str(encode(item))
+        except (ConnectionError, TimeoutError):
+            return False
+        return True
+
+    async def announce(self, text: str, recorder: TraceRecorder) -> bool:
+        """Say something unasked, after what is being said now; returns once it was sent."""
+        self._keep(recorder)
+        try:
+            async with self._speaking:
+                pcm = self._speech_of(text)
+                return await self._speak(recorder, pcm, announcement=True) and await self.send(
+                    SpeechEnded(recorder.utterance_id, text)
+                )
+        except EngineError as error:
+            log.error("cannot say %r: %s", text, error)
+            return False
+
+    # ---- what the satellite says
+
+    async def _take(self, message: Message) -> None:
+        match message:
+            case UtteranceStarted():
+                await self._begin(message)
+            case SpeechPaused(utterance_id=utterance_id) if self._is_current(utterance_id):
+                assert self._utterance is not None
+                self._utterance.pause()
+            case SpeechResumed(utterance_id=utterance_id) if self._is_current(utterance_id):
+                assert self._utterance is not None
+                self._utterance.resume()
+            case UtteranceEnded(utterance_id=utterance_id) if self._is_current(utterance_id):
+                await self._end(message)
+            case PlaybackStarted(utterance_id=utterance_id) if utterance_id in self._recorders:
+                self._recorders[utterance_id].mark("first_audio", ms_ago=message.ms_ago, node=self.hello.satellite)
+            case PlaybackFinished(utterance_id=utterance_id) if utterance_id in self._recorders:
+                self._recorders[utterance_id].mark("last_audio", ms_ago=message.ms_ago, node=self.hello.satellite)
+                await self._finish(utterance_id)
+            case Hello():
+                raise MalformedMessage("a second hello")
+
+    def _is_current(self, utterance_id: str) -> bool:
+        return self._utterance is not None and utterance_id == self._utterance_id
+
+    async def _begin(self, message: UtteranceStarted) -> None:
+        """A new utterance ends the one before, whatever became of it: the person speaks again."""
+        if not 0 < len(message.utterance_id) <= 100:
+            raise MalformedMessage("an utterance's id has 1 to 100 characters")
+        self._cancel_current()
+        recorder = TraceRecorder(
+            message.utterance_id, node=self._parts.node, source="voice", satellite=self.hello.satellite
+        )
+        if message.wake_word is not None:
+            recorder.mark("wake", ms_ago=message.wake_ms_ago, node=self.hello.satellite)
+            recorder.note(wake_word=message.wake_word)
+        self._keep(recorder)
+        self._utterance_id = message.utterance_id
+
+        async def hint(verdict: str, text: str) -> None:
+            await self.send(HeardSoFar(message.utterance_id, verdict, text))  # type: ignore[arg-type]
+
+        self._utterance = IncomingUtterance(
+            self._parts.transcriber, context=self._context, judge=self._parts.judge, hint=hint
+        )
+        self._current = (self._start(self._utterance.run()),)
+
+    async def _end(self, message: UtteranceEnded) -> None:
+        utterance, self._utterance = self._utterance, None
+        assert utterance is not None
+        recorder = self._recorders[message.utterance_id]
+        recorder.mark("speech_end", ms_ago=message.speech_end_ms_ago, node=self.hello.satellite)
+        recorder.mark("endpoint", node=self.hello.satellite)
+        if self._parts.keep_audio is not None:
+            self._start(self._parts.keep_audio(message.utterance_id, bytes(utterance.audio)))
+        if message.reason in ("nothing_said", "cancelled"):
+            self._cancel_current()
+            recorder.note(outcome=message.reason)
+            await self._finish(message.utterance_id)
+            return
+        self._current = (*self._current, self._start(self._answer(utterance, recorder)))
+
+    # ---- the answer
+
+    async def _answer(self, utterance: IncomingUtterance, recorder: TraceRecorder) -> None:
+        utterance_id = recorder.utterance_id
+        try:
+            try:
+                heard = await utterance.transcript()
+                text = heard.text if heard.accepted else ""
+            except EngineError as error:
+                log.error("cannot transcribe: %s", error)
+                recorder.note(outcome="failed")
+                await self.send(NoReply(utterance_id, "error"))
+                await self._finish(utterance_id)
+                return
+            recorder.mark("transcript")
+            recorder.note(transcript=text)
+            await self.send(Transcribed(utterance_id, text))
+            answer = await self._parts.conversation().answer(text, context=self._context, recorder=recorder)
+            try:
+                async with self._speaking:
+                    await self._say(answer, recorder)
+            finally:
+                await answer.close()
+        except asyncio.CancelledError:
+            if not recorder.trace().outcome:
+                recorder.note(outcome="cancelled")
+            await self._finish(utterance_id)
+            raise
+
+    async def _say(self, answer: Answer, recorder: TraceRecorder) -> None:
+        """Speak each sentence while the next is being made."""
+        utterance_id = recorder.utterance_id
+        spoke = False
+        try:
+            async for sentence in answer.sentences:
+                spoke = await self._speak(recorder, self._speech_of(sentence), begun=spoke) or spoke
+        except EngineError as error:
+            log.error("cannot speak: %s", error)
+        if spoke:
+            await self.send(SpeechEnded(utterance_id, answer.text, follow_up=answer.follow_up))
+        else:
+            cue = answer.cue if not answer.text else "error"
+            await self.send(NoReply(utterance_id, cue))
+            await self._finish(utterance_id)
+
+    async def _speak(
+        self, recorder: TraceRecorder, pcm: AsyncIterator[bytes], *, begun: bool = False, announcement: bool = False
+    ) -> bool:
+        """Send speech; False when there was none or nobody takes it."""
+        rate = self._parts.synthesizer.rate
+        started = time.monotonic()
+        sent = 0
+        async with aclosing(pcm) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                if not begun and not sent:
+                    await self.send(SpeechStarted(recorder.utterance_id, rate, announcement))
+                for offset in range(0, len(chunk), MAX_AUDIO_BYTES):
+                    if not await self.send(chunk[offset : offset + MAX_AUDIO_BYTES]):
+                        return False
+                sent += len(chunk)
+                ahead_s = sent / (2 * rate) - (time.monotonic() - started)
+                if ahead_s > AHEAD_S:
+                    await asyncio.sleep(ahead_s - AHEAD_S)
+        return sent > 0
+
+    def _speech_of(self, text: str) -> AsyncIterator[bytes]:
+        language = self._context.language
+        return self._parts.synthesizer.synthesize(verbalize(text, language), language=language)
+
+    # ---- tasks and traces
+
+    def _start(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an utterance failed", exc_info=error)
+
+    def _cancel_current(self) -> None:
+        for task in self._current:
+            task.cancel()
+        self._current = ()
+        self._utterance = None
+
+    def _keep(self, recorder: TraceRecorder) -> None:
+        self._recorders[recorder.utterance_id] = recorder
+        if len(self._recorders) > MAX_OPEN_TRACES:
+            self._start(self._finish(next(iter(self._recorders))))
+
+    async def _finish(self, utterance_id: str) -> None:
+        recorder = self._recorders.pop(utterance_id, None)
+        if recorder is not None:
+            await self._parts.finished(recorder.trace())

@@ -1,0 +1,242 @@
+"""Text to intents: hassil over our own sentences first, then over all of Home Assistant's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Literal
+
+from hassil import Intents, RecognizeResult, SlotList, TextSlotList, TextSlotValue, recognize_best
+from hassil.expression import TextChunk
+from home_assistant_intents import get_intents
+
+from hub.grammar import Vocabulary
+from hub.home.entity import Entity
+from hub.intent import Context, Intent, SlotValue
+from hub.sentences import TemplateSet, load_templates
+from hub.spoken_words import spoken_form
+
+MAX_WORDS = 60
+"""More words than in any command: longer text is none."""
+MAX_COMMANDS = 6
+"""In one sentence."""
+
+Verdict = Literal["complete", "incomplete", "unclear"]
+
+_HANGING = {
+    "en": frozenset(
+        [
+            "the",
+            "a",
+            "an",
+            "my",
+            "our",
+            "to",
+            "in",
+            "of",
+            "on",
+            "and",
+            "for",
+            "is",
+            "at",
+            "by",
+            "with",
+            "all",
+            "from",
+            "turn",
+            "set",
+            "switch",
+            "make",
+        ]
+    )
+}
+"""Words after which nobody stops: more is coming. `on` ends "turn the lamp on", which is then complete by itself."""
+
+
+class Understanding:
+    """Understands the commands of one home in one language; rebuilt, in milliseconds, when the home changes."""
+
+    def __init__(self, entities: Mapping[str, Entity], areas: Iterable[str], *, language: str = "en") -> None:
+        self._templates = load_templates(language)
+        self._language = self._templates.language
+        self._entities = dict(entities)
+        self._areas = tuple(areas)
+        self._own = _own_intents(self._language)
+        self._general = _general_intents(self._language)
+        self._slot_lists: dict[str, SlotList] = {
+            "name": TextSlotList(name="name", values=_name_values(self._entities.values())),
+            "area": TextSlotList(name="area", values=_values((area, area, {}) for area in self._areas)),
+            "floor": TextSlotList(name="floor", values=[]),
+        }
+
+    def vocabulary(self, wake_phrases: Iterable[str] = ()) -> Vocabulary:
+        """What the spoken grammar needs to know of this home."""
+        names = dict.fromkeys(
+            (name, entity.component) for entity in self._entities.values() for name in (entity.name, *entity.aliases)
+        )
+        return Vocabulary(tuple(names), self._areas, tuple(wake_phrases))
+
+    def understand(self, text: str, context: Context) -> tuple[Intent, ...]:
+        """The intents of one sentence, in order; empty when it is no command of this home."""
+        words = _words(text)
+        if not words or len(words) > MAX_WORDS:
+            return ()
+        whole = self._recognize(words, context)
+        if whole is not None:
+            return (whole,)
+        return tuple(self._several(words, context, MAX_COMMANDS))
+
+    def judge(self, text: str, context: Context) -> Verdict:
+        """Whether words heard so far are a whole command, clearly lack their end, or neither."""
+        words = _words(text)
+        if self.understand(text, context):
+            return "complete"
+        return "incomplete" if words and words[-1] in _HANGING[self._language] else "unclear"
+
+    def _several(self, words: list[str], context: Context, most: int) -> list[Intent]:
+        """Commands joined by "and"; what the second leaves out ("… and the fan") is taken from the first."""
+        joint = self._templates.conjunction
+        for at in [index for index, word in enumerate(words) if word == joint][: most - 1]:
+            left, right = words[:at], words[at + 1 :]
+            if not left or not right:
+                continue
+            first = self._recognize(left, context) or self._completed(left, _endings(right), context)
+            if first is None:
+                continue
+            rest = self._sentence(right, context, most - 1)
+            if not rest:
+                for length in range(len(left) - 1, 0, -1):
+                    rest = self._sentence([*left[:length], *right], context, most - 1)
+                    if rest and rest[0].name == first.name:
+                        break
+                    rest = []
+            if rest:
+                return [first, *rest]
+        return []
+
+    def _sentence(self, words: list[str], context: Context, most: int) -> list[Intent]:
+        whole = self._recognize(words, context)
+        if whole is not None:
+            return [whole]
+        return self._several(words, context, most) if most > 1 else []
+
+    def _completed(self, words: list[str], endings: Iterable[list[str]], context: Context) -> Intent | None:
+        """ "turn the lamp (and the fan off)": the end of the sentence belongs to its beginning too."""
+        for ending in endings:
+            intent = self._recognize([*words, *ending], context)
+            if intent is not None:
+                return intent
+        return None
+
+    def _recognize(self, words: list[str], context: Context) -> Intent | None:
+        text = " ".join(words)
+        own = recognize_best(
+            text, self._own, slot_lists=self._slot_lists, language=self._language, best_slot_name="name"
+        )
+        if own is not None:
+            intent = _intent(own, text)
+            if (own.intent_metadata or {}).get("here") and context.area and "area" not in intent.slots:
+                return Intent(intent.name, {**intent.slots, "area": context.area}, text)
+            return intent
+        general = recognize_best(
+            text,
+            self._general,
+            slot_lists=self._slot_lists,
+            language=self._language,
+            best_slot_name="name",
+            intent_context={"area": context.area} if context.area else None,
+        )
+        return None if general is None else _intent(general, text)
+
+
+def _words(text: str) -> list[str]:
+    """Lower-case words without the punctuation that ends or parts sentences."""
+    plain = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    plain = re.sub(r"(?<=\d)\s*%", " percent", plain)
+    plain = re.sub(r"(?<=\d)\s*°\s*c?\b", " degrees", plain)
+    plain = re.sub(r"[,;]+\s*(and\b)?", " and ", plain) if "," in plain or ";" in plain else plain
+    plain = re.sub(r"^(and )+|( and)+$", "", re.sub(r"[!?\"]+|\.+(?=\s|$)", " ", plain).strip())
+    return re.sub(r"\b(and )+and\b", "and", plain).split()
+
+
+def _endings(words: list[str]) -> Iterable[list[str]]:
+    """Shorter and shorter ends of a sentence, the shortest first."""
+    return (words[index:] for index in range(len(words) - 1, 0, -1))
+
+
+def _intent(result: RecognizeResult, text: str) -> Intent:
+    slots: dict[str, SlotValue] = {}
+    for name, entity in result.entities.items():
+        value = entity.value
+        slots[name] = value if isinstance(value, (str, int, float)) else str(value)
+    for name, value in (result.intent_data.slots or {}).items():
+        slots.setdefault(name, value if isinstance(value, (str, int, float)) else str(value))
+    if "name" in slots:
+        slots.pop("area", None)  # the name says it already
+    return Intent(result.intent.name, slots, text)
+
+
+def _name_values(entities: Iterable[Entity]) -> list[TextSlotValue]:
+    return _values(
+        (name, entity.id, {"domain": entity.component})
+        for entity in entities
+        for name in (entity.name, *entity.aliases)
+    )
+
+
+def _values(named: Iterable[tuple[str, str, Mapping[str, Any]]]) -> list[TextSlotValue]:
+    """Each name as it is written and, where that differs, as it is spoken."""
+    return [
+        TextSlotValue(text_in=TextChunk(form), value_out=out, context=dict(context))
+        for name, out, context in named
+        for form in dict.fromkeys((" ".join(_words(name)), spoken_form(name)))
+        if form
+    ]
+
+
+@lru_cache(maxsize=4)
+def _own_intents(language: str) -> Intents:
+    templates = load_templates(language)
+    intents: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for template in templates.templates:
+        if not template.understood:
+            continue
+        data: dict[str, Any] = {"sentences": [template.text], "slots": dict(template.slots)}
+        if template.domains:
+            data["requires_context"] = {"domain": list(template.domains)}
+        if template.here:
+            data["metadata"] = {"here": True}
+        intents.setdefault(template.intent, {"data": []})["data"].append(data)
+    return Intents.from_dict(
+        {
+            "language": language,
+            "intents": intents,
+            "lists": {name: _hassil_list(content) for name, content in templates.lists.items()},
+            "expansion_rules": templates.rules,
+            "skip_words": templates.polite_words,
+        }
+    )
+
+
+def _hassil_list(content: Mapping[str, Any]) -> dict[str, Any]:
+    if "range" in content:
+        # Any number is understood; the steps only keep the spoken grammar small.
+        return {"range": {key: value for key, value in content["range"].items() if key != "step"}}
+    return {"values": content["values"]}
+
+
+@lru_cache(maxsize=4)
+def _general_intents(language: str) -> Intents:
+    """Home Assistant's sentences, of the intents that we can act on."""
+    document = get_intents(language) or {"language": language, "intents": {}}
+    ours = {template.intent for template in load_templates(language).templates}
+    return Intents.from_dict(
+        {**document, "intents": {name: data for name, data in document["intents"].items() if name in ours}}
+    )
+
+
+def all_intents(templates: TemplateSet) -> frozenset[str]:
+    """Names of all intents that sentences of this language can have."""
+    return frozenset(chain(template.intent for template in templates.templates))

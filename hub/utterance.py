@@ -1,0 +1,99 @@
+"""One utterance at the hub: audio comes in, on speculation it is transcribed at every pause, at its end for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from hub.intent import Context
+from hub.understanding import Verdict
+from swarm.engine import RATE, Transcriber, Transcript, TranscriptionStream
+from swarm.errors import EngineError
+
+MAX_AUDIO_BYTES = 20 * RATE * 2
+"""Satellites end an utterance after 12 s; what comes beyond this is not kept."""
+
+Judge = Callable[[str, Context], Verdict]
+Hint = Callable[[Verdict, str], Awaitable[None]]
+
+
+class IncomingUtterance:
+    """Takes the events of one utterance in order; nothing that an engine does delays the caller."""
+
+    def __init__(self, transcriber: Transcriber, *, context: Context, judge: Judge, hint: Hint) -> None:
+        """`hint` is told after each pause whether what was said so far is a whole command."""
+        self._transcriber = transcriber
+        self._context = context
+        self._judge = judge
+        self._hint = hint
+        self._todo: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._received = 0
+        self._held: list[bytes] | None = None
+        self._result: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
+        self.audio = bytearray()
+        """All `pcm` so far, for a recording."""
+
+    def feed(self, pcm: bytes) -> None:
+        """More audio. While paused it is held back: the transcript of the pause stays good if nothing follows."""
+        if self._received + len(pcm) > MAX_AUDIO_BYTES:
+            return
+        self._received += len(pcm)
+        self.audio += pcm
+        if self._held is None:
+            self._todo.put_nowait(pcm)
+        else:
+            self._held.append(pcm)
+
+    def pause(self) -> None:
+        """A short silence began: transcribe now, in case nothing follows."""
+        if self._held is None:
+            self._held = []
+            self._todo.put_nowait(None)
+
+    def resume(self) -> None:
+        """Speech goes on."""
+        held, self._held = self._held or [], None
+        for pcm in held:
+            self._todo.put_nowait(pcm)
+
+    async def transcript(self) -> Transcript:
+        """After the last audio: what was said. Raises `EngineError`."""
+        if self._held is None:
+            self._todo.put_nowait(None)
+        self._todo.put_nowait(b"")
+        return await asyncio.shield(self._result)
+
+    async def run(self) -> None:
+        """Work until the transcript is made or the task is cancelled."""
+        stream: TranscriptionStream | None = None
+        latest: Transcript | None = None
+        try:
+            stream = await self._transcriber.open(language=self._context.language)
+            while (pcm := await self._todo.get()) != b"":
+                if pcm is not None:
+                    await stream.feed(pcm)
+                    latest = None
+                else:
+                    latest = await stream.transcript()
+                    await self._hint(self._verdict(latest), latest.text)
+            self._result.set_result(latest or await stream.transcript())
+        except EngineError as error:
+            self._fail(error)
+        finally:
+            self._fail(EngineError("the transcription was cancelled"))
+            if stream is not None:
+                with suppress(EngineError):
+                    await stream.close()
+
+    def _verdict(self, heard: Transcript) -> Verdict:
+        if heard.complete is False:
+            return "incomplete" if heard.text else "unclear"
+        if not heard.accepted:
+            return "unclear"
+        return self._judge(heard.text, self._context)
+
+    def _fail(self, error: EngineError) -> None:
+        if not self._result.done():
+            self._result.set_exception(error)
+            self._result.exception()  # nobody may be waiting for it

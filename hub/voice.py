@@ -1,0 +1,182 @@
+"""Voice sessions: the hub's end of the WebSocket that each satellite holds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+from aiohttp import web
+
+from hub.conversation import Conversation
+from hub.session import Session, SpeechParts
+from hub.utterance import Judge
+from swarm.codec import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, decode_from_satellite, encode
+from swarm.engine import Synthesizer, Transcriber
+from swarm.errors import MalformedMessage
+from swarm.messages import PROTOCOL_VERSION, Hello, SetVolume, StopSpeaking, Trace, Welcome
+from swarm.trace import TraceRecorder
+
+MAX_SESSIONS = 64
+HELLO_S = 5.0
+HEARTBEAT_S = 15.0
+DEFAULT_VOLUME = 80
+MAX_FINISHED = 200
+"""Traces that are kept for whoever still waits for one."""
+
+log = logging.getLogger(__name__)
+
+
+class VoiceHub:
+    """All satellites that are connected; implements `hub.skills.skill.Satellites`."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        conversation: Callable[[], Conversation],
+        judge: Judge,
+        transcriber: Transcriber,
+        synthesizer: Synthesizer,
+        keep_trace: Callable[[Trace], Awaitable[None]],
+        keep_audio: Callable[[str, bytes], Awaitable[None]] | None = None,
+        keep_volume: Callable[[str, int], Awaitable[None]] | None = None,
+        wake_words: tuple[str, ...] = (),
+    ) -> None:
+        """`keep_audio` (utterance id, pcm) is given only when a person switched recording on."""
+        self._parts = SpeechParts(
+            node=node,
+            conversation=conversation,
+            judge=judge,
+            transcriber=transcriber,
+            synthesizer=synthesizer,
+            keep_audio=keep_audio,
+            finished=self._finished,
+        )
+        self._keep_trace = keep_trace
+        self._keep_volume = keep_volume
+        self._wake_words = wake_words
+        self._sessions: dict[str, Session] = {}
+        self.volumes: dict[str, int] = {}
+        """Percent, of the satellites whose volume is known; a satellite that connects is told."""
+        self._traces: OrderedDict[str, Trace] = OrderedDict()
+        self._news = asyncio.Condition()
+
+    @property
+    def connected(self) -> tuple[str, ...]:
+        """Names of the satellites that are connected now."""
+        return tuple(sorted(self._sessions))
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        """One session, from hello to the end."""
+        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=max(MAX_AUDIO_BYTES, MAX_TEXT_BYTES) + 1)
+        await socket.prepare(request)
+        if len(self._sessions) >= MAX_SESSIONS:
+            await socket.close(code=aiohttp.WSCloseCode.TRY_AGAIN_LATER, message=b"too many satellites")
+            return socket
+        try:
+            hello = await self._hello(socket)
+        except (MalformedMessage, TimeoutError) as error:
+            log.warning("refused a satellite: %s", str(error) or "it said no hello")
+            await socket.close(code=aiohttp.WSCloseCode.POLICY_VIOLATION, message=str(error).encode()[:120])
+            return socket
+        former = self._sessions.get(hello.satellite)
+        if former is not None:  # its old line is dead and it noticed first
+            await former.close()
+        session = Session(socket, hello, self._parts)
+        self._sessions[hello.satellite] = session
+        log.info("satellite %s connected%s", hello.satellite, f", in the {hello.area}" if hello.area else "")
+        try:
+            await socket.send_str(encode(Welcome(self._parts.node, self._wake_words)))
+            if hello.satellite in self.volumes:
+                await session.send(SetVolume(self.volumes[hello.satellite]))
+            await session.run()
+        except MalformedMessage as error:
+            log.warning("ended the session of %s: %s", hello.satellite, error)
+            await socket.close(code=aiohttp.WSCloseCode.POLICY_VIOLATION, message=str(error).encode()[:120])
+        except ConnectionError:
+            pass  # it went away while something was sent
+        finally:
+            if self._sessions.get(hello.satellite) is session:
+                del self._sessions[hello.satellite]
+            await session.close()
+            log.info("satellite %s disconnected", hello.satellite)
+        return socket
+
+    # ---- what skills and timers ask of satellites
+
+    def in_area(self, area: str) -> tuple[str, ...]:
+        """Names of the satellites that stand in a room."""
+        return tuple(
+            name
+            for name, session in self._sessions.items()
+            if (session.hello.area or "").casefold() == area.casefold() and area
+        )
+
+    def volume(self, satellite: str) -> int | None:
+        """Playback volume, 0 to 100, as last set from here; None when this satellite is not connected."""
+        return self.volumes.get(satellite, DEFAULT_VOLUME) if satellite in self._sessions else None
+
+    async def set_volume(self, satellite: str, percent: int) -> bool:
+        """Set the playback volume; False when this satellite is not connected."""
+        session = self._sessions.get(satellite)
+        if session is None:
+            return False
+        self.volumes[satellite] = percent
+        if self._keep_volume is not None:
+            await self._keep_volume(satellite, percent)
+        return await session.send(SetVolume(percent))
+
+    async def stop_speaking(self, satellite: str) -> None:
+        """Stop playback there at once."""
+        session = self._sessions.get(satellite)
+        if session is not None:
+            await session.send(StopSpeaking())
+
+    async def announce(self, satellite: str, text: str) -> bool:
+        """Say something unasked, at one satellite or, with an empty name, at all; False when none could be told."""
+        chosen = [session for name, session in self._sessions.items() if not satellite or name == satellite]
+        told = await asyncio.gather(*(self._announce(session, text) for session in chosen))
+        return any(told)
+
+    async def _announce(self, session: Session, text: str) -> bool:
+        recorder = TraceRecorder(
+            uuid.uuid4().hex, node=self._parts.node, source="announcement", satellite=session.hello.satellite
+        )
+        recorder.note(answer=text, outcome="done")
+        return await session.announce(text, recorder)
+
+    # ---- traces of finished utterances
+
+    async def trace_of(self, utterance_id: str, *, timeout_s: float) -> Trace | None:
+        """The trace of an utterance once it has ended; None when it does not end in time."""
+        try:
+            async with asyncio.timeout(timeout_s), self._news:
+                await self._news.wait_for(lambda: utterance_id in self._traces)
+        except TimeoutError:
+            return None
+        return self._traces[utterance_id]
+
+    async def _finished(self, trace: Trace) -> None:
+        async with self._news:
+            self._traces[trace.utterance_id] = trace
+            while len(self._traces) > MAX_FINISHED:
+                self._traces.popitem(last=False)
+            self._news.notify_all()
+        await self._keep_trace(trace)
+
+    async def _hello(self, socket: web.WebSocketResponse) -> Hello:
+        frame = await socket.receive(timeout=HELLO_S)
+        if frame.type is not aiohttp.WSMsgType.TEXT:
+            raise MalformedMessage("a session begins with a hello")
+        hello = decode_from_satellite(frame.data)
+        if not isinstance(hello, Hello):
+            raise MalformedMessage(f"a session begins with a hello, not with {type(hello).__name__}")
+        if hello.version != PROTOCOL_VERSION:
+            raise MalformedMessage(f"version {hello.version} of the voice protocol; this hub speaks {PROTOCOL_VERSION}")
+        if not 0 < len(hello.satellite) <= 100:
+            raise MalformedMessage("a satellite's name has 1 to 100 characters")
+        return hello

@@ -1,0 +1,296 @@
+"""The node's connection to the MQTT broker (version 3.1.1), which outlives the broker's absences.
+
+Subscriptions are registered once and renewed at every connection. `mycoswarm/node/<name>/presence` (retained) says
+`online` while connected and `offline` after, by the node itself or by its Last Will.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import islice
+from typing import Literal, TypeVar, cast
+
+import aiomqtt
+from paho.mqtt.reasoncodes import ReasonCode
+
+from swarm.broker import MAX_MESSAGE_BYTES, BrokerAddress, resolve_on_lan
+from swarm.errors import BusError
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+OnMessage = Callable[[str, bytes], None]
+"""Gets topic and payload of each message; must not block."""
+OnConnection = Callable[[bool], None]
+"""Gets True after each connection, False after each loss."""
+
+BACKOFF_S = (0.2, 5.0)
+"""First and longest pause between attempts to connect; doubled each time."""
+CONNECT_TIMEOUT_S = 1.5
+"""For TCP; a broker of the LAN answers in milliseconds. Bounds shutdown too: the attempt blocks a thread."""
+CALL_TIMEOUT_S = 5.0
+"""For the broker's answer to anything we ask of it."""
+KEEPALIVE_S = 15
+"""A broker that vanished without a word (pulled plug) is noticed after at most 1.5 times this."""
+FAREWELL_TIMEOUT_S = 0.5
+"""For saying `offline` at the end."""
+MAX_UNSENT_MESSAGES = 10_000
+"""Enough to switch everything in the largest home at once; more fail at once."""
+UNFIT_FOR_A_LEVEL = re.compile(r"[/+#\x00-\x1f]")
+MAX_LOGGED = 200
+"""Characters of a topic in the log."""
+FILTERS_A_PACKET = 200
+"""Topic filters in one SUBSCRIBE packet: thousands of single ones would take seconds."""
+
+
+class Bus:
+    """One connection, kept up by `run`. All methods belong to the event loop that runs it."""
+
+    def __init__(self, address: BrokerAddress, node: str) -> None:
+        """`node` is this node's name; what a topic cannot hold in it becomes `_`."""
+        self._address = address
+        self.presence_topic = f"mycoswarm/node/{UNFIT_FOR_A_LEVEL.sub('_', node) or 'node'}/presence"
+        self._where = f"{address.host}:{address.port}"
+        self._client: aiomqtt.Client | None = None
+        self._connected = asyncio.Event()
+        self._lost: asyncio.Future[None] | None = None
+        self._callbacks: dict[str, list[OnMessage]] = {}
+        self._qos: dict[str, int] = {}
+        self._patterns: dict[str, re.Pattern[str]] = {}
+        self._listeners: list[OnConnection] = []
+        self._to_subscribe: dict[str, None] = {}  # an ordered set
+        self._to_unsubscribe: dict[str, None] = {}
+        self._filters_changed = asyncio.Event()
+        self._filters_sent = asyncio.Event()
+        self._filters_sent.set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a message could be published now."""
+        return self._connected.is_set()
+
+    async def wait_connected(self) -> None:
+        """Return once connected."""
+        await self._connected.wait()
+
+    async def wait_subscribed(self) -> None:
+        """Return once the broker has acknowledged every subscription made so far; waits for a connection too."""
+        while not (self.connected and self._filters_sent.is_set()):
+            await self._connected.wait()
+            await self._filters_sent.wait()
+
+    def on_connection(self, listener: OnConnection) -> None:
+        """Have `listener` called at each change of `connected`."""
+        self._listeners.append(listener)
+
+    def subscribe(self, topic_filter: str, callback: OnMessage, *, qos: Literal[0, 1] = 1) -> Callable[[], None]:
+        """Have `callback` called with each message that matches, from now on and across reconnections.
+
+        The broker sends retained messages again. Returns what ends this subscription. `qos` 0 where a filter brings
+        thousands of retained messages at once: Mosquitto as it comes drops all but 1,020 of them with 1.
+        """
+        callbacks = self._callbacks.setdefault(topic_filter, [])
+        callbacks.append(callback)
+        if "+" in topic_filter or "#" in topic_filter:
+            self._patterns[topic_filter] = topic_pattern(topic_filter)
+        self._qos[topic_filter] = qos
+        self._to_unsubscribe.pop(topic_filter, None)
+        self._to_subscribe[topic_filter] = None
+        self._filters_have_changed()
+
+        def end() -> None:
+            if callback not in callbacks:
+                return
+            callbacks.remove(callback)
+            if not callbacks:
+                del self._callbacks[topic_filter]
+                del self._qos[topic_filter]
+                self._patterns.pop(topic_filter, None)
+                self._to_subscribe.pop(topic_filter, None)
+                self._to_unsubscribe[topic_filter] = None
+                self._filters_have_changed()
+
+        return end
+
+    async def publish(
+        self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1, timeout_s: float = CALL_TIMEOUT_S
+    ) -> None:
+        """Publish; with `qos` 1 returns when the broker has it. Raises `BusError` when it has not or may not have."""
+        client, lost = self._client, self._lost
+        if client is None or lost is None or not self.connected:
+            raise BusError(f"cannot publish to {topic}: not connected to the broker {self._where}")
+        sending = asyncio.ensure_future(client.publish(topic, payload, qos=qos, retain=retain, timeout=timeout_s))
+        try:
+            await asyncio.wait((sending, lost), return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                raise BusError(f"the connection to the broker {self._where} was lost while publishing to {topic}")
+            sending.result()
+        except (aiomqtt.MqttError, ValueError) as error:
+            raise BusError(f"cannot publish to {topic}: {error}") from error
+        finally:
+            sending.cancel()
+
+    async def run(self) -> None:
+        """Connect, and connect again whenever the connection is lost; ends only by being cancelled."""
+        pause, longest = BACKOFF_S
+        complained = False
+        while True:
+            try:
+                await self._serve_one_connection()
+            except* (aiomqtt.MqttError, BusError) as group:
+                why = group.exceptions[0].__cause__ or group.exceptions[0]
+                if self.connected:
+                    _log.warning("lost the connection to the broker %s: %s", self._where, why)
+                    pause, complained = BACKOFF_S[0], False
+                elif not complained:
+                    _log.warning("cannot connect to the broker %s: %s; trying on", self._where, why)
+                    complained = True
+            finally:
+                self._forget_connection()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, longest)
+
+    async def _serve_one_connection(self) -> None:
+        client = MqttClient(
+            await resolve_on_lan(self._address.host, self._address.port),
+            self._address.port,
+            username=self._address.username,
+            password=self._address.password,
+            identifier=f"mycoswarm-{secrets.token_hex(6)}",  # at most 23 characters, which every broker must accept
+            will=aiomqtt.Will(self.presence_topic, "offline", qos=1, retain=True),
+            timeout=CALL_TIMEOUT_S,
+            keepalive=KEEPALIVE_S,
+            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", partial(_Inbox, self._dispatch)),
+            max_queued_outgoing_messages=MAX_UNSENT_MESSAGES,
+            socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
+        )
+        client.pending_calls_threshold = MAX_UNSENT_MESSAGES  # it warns above this, and many at once are usual here
+        client._client.connect_timeout = CONNECT_TIMEOUT_S
+        async with client:
+            try:
+                self._client, self._lost = client, asyncio.get_running_loop().create_future()
+                self._to_unsubscribe.clear()
+                self._to_subscribe.update(dict.fromkeys(self._callbacks))
+                self._filters_have_changed()
+                self._connected.set()
+                _log.info("connected to the broker %s", self._where)
+                self._tell(True)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._keep_subscribed(client))
+                    tasks.create_task(_until_disconnected(client))
+            except asyncio.CancelledError:
+                # A connection that is closed in good order leaves no Last Will.
+                client.timeout = FAREWELL_TIMEOUT_S
+                with contextlib.suppress(aiomqtt.MqttError):
+                    await client.publish(self.presence_topic, "offline", qos=1, retain=True)
+                raise
+
+    def _forget_connection(self) -> None:
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+        self._client = self._lost = None
+        if self.connected:
+            self._connected.clear()
+            self._tell(False)
+
+    async def _keep_subscribed(self, client: aiomqtt.Client) -> None:
+        await client.publish(self.presence_topic, "online", qos=1, retain=True)
+        while True:
+            await self._filters_changed.wait()
+            self._filters_changed.clear()
+            while self._to_unsubscribe:
+                await client.unsubscribe(_take(self._to_unsubscribe, FILTERS_A_PACKET))
+            while self._to_subscribe:
+                filters = _take(self._to_subscribe, FILTERS_A_PACKET)
+                granted = await client.subscribe([(each, self._qos[each]) for each in filters])
+                for each, code in zip(filters, granted, strict=False):
+                    if isinstance(code, ReasonCode) and code.is_failure:
+                        _log.warning("the broker %s refuses the subscription to %s", self._where, each)
+            if not self._filters_changed.is_set():
+                self._filters_sent.set()
+
+    def _filters_have_changed(self) -> None:
+        self._filters_changed.set()
+        self._filters_sent.clear()
+
+    def _dispatch(self, topic: str, payload: bytes) -> None:
+        if len(payload) > MAX_MESSAGE_BYTES:
+            _log.warning("dropped a message of %d bytes on %s: too large", len(payload), topic[:MAX_LOGGED])
+            return
+        callbacks = list(self._callbacks.get(topic, ()))
+        for topic_filter, pattern in self._patterns.items():
+            if pattern.fullmatch(topic):
+                callbacks += self._callbacks[topic_filter]
+        for callback in callbacks:
+            try:
+                callback(topic, payload)
+            except Exception:  # noqa: BLE001 - one subscriber's mistake must not cost the others the connection
+                _log.exception("a subscriber failed at a message on %s", topic[:MAX_LOGGED])
+
+    def _tell(self, connected: bool) -> None:
+        for listener in self._listeners:
+            try:
+                listener(connected)
+            except Exception:  # noqa: BLE001 - as in _dispatch
+                _log.exception("a listener to the bus's connection failed")
+
+
+class MqttClient(aiomqtt.Client):
+    """aiomqtt's client, without losing cancellations.
+
+    It waits by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with the result
+    (github.com/python/cpython/issues/86296): a service would go on after it was told to end.
+    """
+
+    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:
+        try:
+            async with asyncio.timeout(self.timeout if timeout is None else timeout):
+                return await fut
+        except TimeoutError:
+            raise aiomqtt.MqttError("the broker did not answer in time") from None
+
+
+class _Inbox(asyncio.Queue[aiomqtt.Message]):
+    """What aiomqtt takes for its queue of received messages: it keeps none, but has them dispatched at once.
+
+    So nothing has to be bounded or dropped: while we are busy the broker waits, held back by TCP.
+    """
+
+    def __init__(self, dispatch: OnMessage, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        self._pass_on = dispatch
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        self._pass_on(item.topic.value, item.payload if isinstance(item.payload, bytes) else b"")
+
+
+async def _until_disconnected(client: aiomqtt.Client) -> None:
+    async for _ in client.messages:
+        pass
+
+
+def topic_pattern(topic_filter: str) -> re.Pattern[str]:
+    """A regular expression for the topics that a filter matches (MQTT 3.1.1, section 4.7)."""
+    levels = topic_filter.split("/")
+    rest = levels[-1] == "#"
+    fixed = levels[:-1] if rest else levels
+    pattern = "/".join("[^/]*" if level == "+" else re.escape(level) for level in fixed)
+    if rest:
+        pattern = f"{pattern}(/.*)?" if fixed else ".*"
+    if levels[0] in ("+", "#"):
+        pattern = rf"(?!\$){pattern}"
+    return re.compile(pattern, re.DOTALL)
+
+
+def _take(filters: dict[str, None], count: int) -> list[str]:
+    taken = list(islice(filters, count))
+    for each in taken:
+        del filters[each]
+    return taken

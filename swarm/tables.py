@@ -1,0 +1,133 @@
+"""Traces, devices, timers and findings as tables for a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from swarm.messages import Trace
+
+
+def trace_table(trace: Trace) -> str:
+    """One utterance, stage by stage: `ms` since the first stage, `step` since the one before."""
+    facts = {
+        "utterance": trace.utterance_id,
+        "when": trace.started_at,
+        "by": f"{trace.source} {trace.satellite}".strip(),
+        "wake word": trace.wake_word,
+        "heard": trace.transcript,
+        "intent": trace.intent,
+        "answer": trace.answer,
+        "outcome": trace.outcome,
+    }
+    before = [0.0, *(mark.at_ms for mark in trace.marks)]
+    rows = [
+        (mark.stage, mark.node, f"{mark.at_ms:.1f}", f"{mark.at_ms - last:.1f}")
+        for mark, last in zip(trace.marks, before, strict=False)
+    ]
+    about = _table([(key, value) for key, value in facts.items() if value])
+    return f"{about}\n\n{_table(rows, ('stage', 'node', 'ms', 'step'), right=('ms', 'step'))}" if rows else about
+
+
+def traces_table(traces: Iterable[Trace]) -> str:
+    """Several utterances, one a line."""
+    rows = [
+        (
+            trace.utterance_id,
+            trace.started_at.replace("T", " ")[:19],
+            trace.transcript,
+            trace.answer,
+            trace.outcome,
+            f"{trace.marks[-1].at_ms:.0f}" if trace.marks else "",
+        )
+        for trace in traces
+    ]
+    return _table(rows, ("utterance", "when", "heard", "answer", "outcome", "ms"), right=("ms",))
+
+
+def entities_table(entities: Iterable[Mapping[str, Any]]) -> str:
+    """Devices as `NodeClient.entities` lists them."""
+    rows = [
+        (entry["entity"].get("area", ""), entry["entity"]["name"], entry["entity"]["component"], _state(entry))
+        for entry in entities
+    ]
+    return _table(sorted(rows), ("area", "name", "kind", "state"))
+
+
+def timers_table(timers: Iterable[Mapping[str, Any]]) -> str:
+    """Timers as `NodeClient.timers` lists them."""
+    rows = [
+        (
+            timer.get("name") or "",
+            timer.get("satellite") or "",
+            _duration(timer["left_s"]),
+            _duration(timer["duration_s"]),
+            "paused" if timer.get("paused_left_s") is not None else "",
+        )
+        for timer in timers
+    ]
+    return _table(rows, ("name", "set at", "left", "of", ""), right=("left", "of"))
+
+
+def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> str:
+    """What the doctor found: (check, status, what was found, what to do); what to do goes on a line of its own."""
+    rows = []
+    for check, status, found, to_do in findings:
+        rows.append((status, check, found))
+        if to_do:
+            rows.append(("", "", f"→ {to_do}"))
+    return _table(rows, width=90)
+
+
+def printable(text: str) -> str:
+    """`text` without what could steer a terminal: names of devices and answers of models come from outside."""
+    return "".join(" " if unicodedata.category(char) in ("Cc", "Cf", "Cs") else char for char in text)
+
+
+def _state(entry: Mapping[str, Any]) -> str:
+    state, unit = entry["state"], entry["entity"].get("unit", "")
+    if not state.get("available", True):
+        return "unavailable"
+    parts = [f"{state['value']} {unit}".strip()] if state.get("value") is not None else []
+    parts += [
+        f"{label} {state[key]}{suffix}"
+        for key, label, suffix in _STATE_PARTS
+        if state.get(key) is not None and not (key == "position" and state.get("value") == "closed")
+    ]
+    return ", ".join(parts) or "unknown"
+
+
+_STATE_PARTS = (
+    ("brightness", "brightness", " %"),
+    ("color", "colour", ""),
+    ("color_temperature", "white", " K"),
+    ("position", "open", " %"),
+    ("speed", "speed", " %"),
+    ("current_temperature", "is", "°"),
+    ("target_temperature", "wanted", "°"),
+    ("current_humidity", "humidity", " %"),
+    ("mode", "mode", ""),
+)
+
+
+def _duration(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def _table(
+    rows: Sequence[Sequence[Any]], headers: Sequence[str] = (), *, right: Sequence[str] = (), width: int = 60
+) -> str:
+    from tabulate import tabulate
+
+    clean = [[printable(str(cell)) for cell in row] for row in rows]
+    columns = len(headers) or max((len(row) for row in clean), default=0)
+    return tabulate(
+        clean,
+        headers=headers,
+        tablefmt="simple" if headers else "plain",
+        disable_numparse=True,
+        colalign=["right" if header in right else "left" for header in headers] if headers and clean else None,
+        maxcolwidths=[width] * columns if clean else None,
+    )
