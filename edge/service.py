@@ -111,6 +111,11 @@ class Satellite:
         """Whether a hub is there."""
         return self._state.hub_connected
 
+    @property
+    def hearing(self) -> bool:
+        """Whether a microphone delivers."""
+        return self._state.hearing
+
     async def run(self) -> None:
         """Serve until cancelled. A missing microphone, speaker or hub is waited for, not an error."""
         try:

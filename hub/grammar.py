@@ -70,7 +70,7 @@ class _Builder:
                 self._arc(end, joint if template.several else final)
         self._arc(joint, final)
         self._arc(joint, clause, self._templates.conjunction, weight=SECOND_COMMAND)
-        return CommandGrammar(self._language, tuple(self._arcs), start, final)
+        return CommandGrammar(self._language, _leading_to(final, self._arcs), start, final)
 
     def _expression(self, expression: Expression, state: int, template: Template) -> int | None:
         """Adds what `expression` says behind `state`; returns where it ends, None when it cannot be said here."""
@@ -151,6 +151,20 @@ class _Builder:
 
     def _arc(self, source: int, target: int, word: str = "", *, weight: float = 1.0) -> None:
         self._arcs.append(Arc(source, target, word, weight))
+
+
+def _leading_to(final: int, arcs: Sequence[Arc]) -> tuple[Arc, ...]:
+    """The arcs from which the end can be reached: a sentence may begin that this home cannot end."""
+    sources: dict[int, list[int]] = {}
+    for arc in arcs:
+        sources.setdefault(arc.target, []).append(arc.source)
+    useful, todo = {final}, [final]
+    while todo:
+        for source in sources.get(todo.pop(), ()):
+            if source not in useful:
+                useful.add(source)
+                todo.append(source)
+    return tuple(arc for arc in arcs if arc.target in useful)
 
 
 def _spoken_variants(text: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from itertools import chain
 from typing import Any, Literal
 
 from hassil import Intents, RecognizeResult, SlotList, TextSlotList, TextSlotValue, recognize_best
@@ -15,7 +14,7 @@ from home_assistant_intents import get_intents
 from hub.grammar import Vocabulary
 from hub.home.entity import Entity
 from hub.intent import Context, Intent, SlotValue
-from hub.sentences import TemplateSet, load_templates
+from hub.sentences import load_templates
 from hub.spoken_words import spoken_form
 
 MAX_WORDS = 60
@@ -25,33 +24,8 @@ MAX_COMMANDS = 6
 
 Verdict = Literal["complete", "incomplete", "unclear"]
 
-_HANGING = {
-    "en": frozenset(
-        [
-            "the",
-            "a",
-            "an",
-            "my",
-            "our",
-            "to",
-            "in",
-            "of",
-            "on",
-            "and",
-            "for",
-            "is",
-            "at",
-            "by",
-            "with",
-            "all",
-            "from",
-            "turn",
-            "set",
-            "switch",
-            "make",
-        ]
-    )
-}
+_HANGING_ENGLISH = "the a an my our to in of on and for is at by with all from turn set switch make"
+_HANGING = {"en": frozenset(_HANGING_ENGLISH.split())}
 """Words after which nobody stops: more is coming. `on` ends "turn the lamp on", which is then complete by itself."""
 
 
@@ -136,10 +110,7 @@ class Understanding:
             text, self._own, slot_lists=self._slot_lists, language=self._language, best_slot_name="name"
         )
         if own is not None:
-            intent = _intent(own, text)
-            if (own.intent_metadata or {}).get("here") and context.area and "area" not in intent.slots:
-                return Intent(intent.name, {**intent.slots, "area": context.area}, text)
-            return intent
+            return _intent(own, text)
         general = recognize_best(
             text,
             self._general,
@@ -173,6 +144,8 @@ def _intent(result: RecognizeResult, text: str) -> Intent:
         slots[name] = value if isinstance(value, (str, int, float)) else str(value)
     for name, value in (result.intent_data.slots or {}).items():
         slots.setdefault(name, value if isinstance(value, (str, int, float)) else str(value))
+    if result.response in ("any", "all", "which", "how_many"):
+        slots["response"] = result.response
     if "name" in slots:
         slots.pop("area", None)  # the name says it already
     return Intent(result.intent.name, slots, text)
@@ -206,8 +179,6 @@ def _own_intents(language: str) -> Intents:
         data: dict[str, Any] = {"sentences": [template.text], "slots": dict(template.slots)}
         if template.domains:
             data["requires_context"] = {"domain": list(template.domains)}
-        if template.here:
-            data["metadata"] = {"here": True}
         intents.setdefault(template.intent, {"data": []})["data"].append(data)
     return Intents.from_dict(
         {
@@ -235,8 +206,3 @@ def _general_intents(language: str) -> Intents:
     return Intents.from_dict(
         {**document, "intents": {name: data for name, data in document["intents"].items() if name in ours}}
     )
-
-
-def all_intents(templates: TemplateSet) -> frozenset[str]:
-    """Names of all intents that sentences of this language can have."""
-    return frozenset(chain(template.intent for template in templates.templates))

@@ -60,7 +60,6 @@ class Bus:
         self._where = f"{address.host}:{address.port}"
         self._client: aiomqtt.Client | None = None
         self._connected = asyncio.Event()
-        self._lost: asyncio.Future[None] | None = None
         self._callbacks: dict[str, list[OnMessage]] = {}
         self._qos: dict[str, int] = {}
         self._patterns: dict[str, re.Pattern[str]] = {}
@@ -123,19 +122,12 @@ class Bus:
         self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1, timeout_s: float = CALL_TIMEOUT_S
     ) -> None:
         """Publish; with `qos` 1 returns when the broker has it. Raises `BusError` when it has not or may not have."""
-        client, lost = self._client, self._lost
-        if client is None or lost is None or not self.connected:
+        if self._client is None:
             raise BusError(f"cannot publish to {topic}: not connected to the broker {self._where}")
-        sending = asyncio.ensure_future(client.publish(topic, payload, qos=qos, retain=retain, timeout=timeout_s))
         try:
-            await asyncio.wait((sending, lost), return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                raise BusError(f"the connection to the broker {self._where} was lost while publishing to {topic}")
-            sending.result()
+            await self._client.publish(topic, payload, qos=qos, retain=retain, timeout=timeout_s)
         except (aiomqtt.MqttError, ValueError) as error:
-            raise BusError(f"cannot publish to {topic}: {error}") from error
-        finally:
-            sending.cancel()
+            raise BusError(f"cannot publish to {topic} on the broker {self._where}: {error}") from error
 
     async def run(self) -> None:
         """Connect, and connect again whenever the connection is lost; ends only by being cancelled."""
@@ -175,7 +167,7 @@ class Bus:
         client._client.connect_timeout = CONNECT_TIMEOUT_S
         async with client:
             try:
-                self._client, self._lost = client, asyncio.get_running_loop().create_future()
+                self._client = client
                 self._to_unsubscribe.clear()
                 self._to_subscribe.update(dict.fromkeys(self._callbacks))
                 self._filters_have_changed()
@@ -193,9 +185,7 @@ class Bus:
                 raise
 
     def _forget_connection(self) -> None:
-        if self._lost is not None and not self._lost.done():
-            self._lost.set_result(None)
-        self._client = self._lost = None
+        self._client = None
         if self.connected:
             self._connected.clear()
             self._tell(False)
@@ -243,18 +233,29 @@ class Bus:
 
 
 class MqttClient(aiomqtt.Client):
-    """aiomqtt's client, without losing cancellations.
+    """aiomqtt's client with a better way to wait for the broker's answers.
 
-    It waits by `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together with the result
-    (github.com/python/cpython/issues/86296): a service would go on after it was told to end.
+    The original waits on after the connection is lost, and by `asyncio.wait_for`, which before Python 3.12 forgets a
+    cancellation that comes together with the result (bugs.python.org/issue42130): a service would go on after it was
+    told to end.
     """
 
     async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:
+        answer = asyncio.ensure_future(fut)
         try:
-            async with asyncio.timeout(self.timeout if timeout is None else timeout):
-                return await fut
-        except TimeoutError:
-            raise aiomqtt.MqttError("the broker did not answer in time") from None
+            await asyncio.wait(
+                (answer, self._disconnected),
+                timeout=self.timeout if timeout is None else timeout,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if answer.done():
+                return answer.result()
+            if self._disconnected.done():
+                raise aiomqtt.MqttError("the connection was lost") from self._disconnected.exception()
+            raise aiomqtt.MqttError("the broker did not answer in time")
+        finally:
+            if answer is not self._disconnected:
+                answer.cancel()
 
 
 class _Inbox(asyncio.Queue[aiomqtt.Message]):

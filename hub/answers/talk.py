@@ -46,7 +46,8 @@ class TalkWords:
 
     def not_understood(self, abilities: Sequence[str]) -> str:
         """Never a made-up answer."""
-        return f"I didn't understand that. {self.abilities(abilities)}"
+        some = abilities if len(abilities) <= 4 else [*abilities[:3], "more"]
+        return f"I didn't understand that. {self.abilities(some)}"
 
     def not_heard(self) -> str:
         """No words were recognized."""

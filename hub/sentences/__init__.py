@@ -29,9 +29,7 @@ class Template(msgspec.Struct, frozen=True):
     spoken: bool = True
     """Part of the grammar that command-mode recognizers listen for; false: understood when typed."""
     understood: bool = True
-    """False: only listened for; `hub.understanding` takes it apart into several commands."""
-    here: bool = False
-    """Means the room in which it is said."""
+    """False: only listened for. `hub.understanding` takes it apart into several commands, or it answers a question."""
 
 
 class TemplateSet(msgspec.Struct, frozen=True):
@@ -63,10 +61,9 @@ def load_templates(language: str) -> TemplateSet:
             intent=intent,
             text=text,
             parsed=_parse(text),
-            several=bool(content.get("several")),
+            several=bool(content.get("several")) and data.get("understood", True),
             domains=tuple(data.get("domains", ())),
             slots=dict(data.get("slots", {})),
-            here=bool(data.get("here")),
             understood=bool(data.get("understood", True)),
             spoken=bool(data.get("spoken", True)),
         )

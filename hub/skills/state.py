@@ -103,8 +103,8 @@ def _reading(device_class: str, intent: Intent, request: Request) -> Reply:
     words = request.words.states
     what = words.quantity(device_class)
     sources = _sources(device_class, request.home)
-    named = str(intent.slots.get("area", ""))
-    area = named or request.context.area
+    area = str(intent.slots.get("area", "")) or request.context.area
+    named = area if area.casefold() != request.context.area.casefold() else ""
     there = [entity for entity in sources if area and entity.area.casefold() == area.casefold()]
     if named and not there:
         return Reply(words.no_sensor(what, named), "failed")

@@ -51,9 +51,17 @@ def find_targets(intent: Intent, request: Request, *, domain: str = "", anywhere
     candidates = _of_kind(tuple(entities.values()), domain, device_class)
     if not candidates:
         return Targets(group=kind, missing=words.none_here(kind, ""))
-    if "area" in slots:
-        return _in_area(candidates, str(slots["area"]), kind, request)
-    if anywhere or slots.get("all") or len(candidates) == 1:
+    area = str(slots.get("area", ""))
+    here_only = area.casefold() == request.context.area.casefold()
+    if (
+        domain == "climate"
+        and here_only
+        and not any(entity.area.casefold() == area.casefold() for entity in candidates)
+    ):
+        area = ""  # "set the temperature" means the heating there is, though it is not controlled from this room
+    if area:
+        return _in_area(candidates, area, kind, request)
+    if anywhere or slots.get("all"):
         return Targets(candidates, kind)
     here = _named_area(request.context.area, request)
     if here and any(entity.area == here for entity in candidates):

@@ -94,13 +94,18 @@ class PocketsphinxTranscriber:
             raise
         return _Stream(conversation, closing)
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child that is ready now."""
+        return self._process.pid
+
     async def close(self) -> None:
         """End the process."""
         await self._process.close()
 
     async def _prime(self, conversation: Conversation) -> None:
         """Give the grammar to a child that does not have it: a new one, or because it changed."""
-        wanted = (self._process.pid, self._words)
+        wanted = (self.pid, self._words)
         if self._primed != wanted and self._words is not None:
             await conversation.ask(Event("grammar", payload=msgspec.json.encode(self._words)), timeout_s=60.0)
             self._primed = wanted

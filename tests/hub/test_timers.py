@@ -157,6 +157,26 @@ def test_when_its_satellite_is_gone_all_announce_it_and_any_can_stop_it() -> Non
     asyncio.run(kitchen.during(scene))
 
 
+def test_a_timer_that_is_stopped_while_another_is_announced_stays_silent() -> None:
+    kitchen = Kitchen()
+
+    async def announce(satellite: str, text: str) -> bool:
+        kitchen.heard.append((satellite, text))
+        await kitchen.timers.silence("")
+        return True
+
+    async def scene() -> None:
+        running = asyncio.create_task(kitchen.timers.run(announce))
+        await settle()
+        await kitchen.timers.start(5, name="tea", satellite="kit")
+        await kitchen.timers.start(5, name="egg", satellite="kit")
+        await kitchen.clock.advance(60)
+        assert kitchen.heard == [("kit", "Your tea timer is done.")]
+        running.cancel()
+
+    asyncio.run(scene())
+
+
 def test_a_failing_announcement_stops_no_other_timer() -> None:
     kitchen = Kitchen()
 
@@ -219,7 +239,10 @@ def test_a_clock_that_is_set_ends_no_timer_and_the_new_end_is_stored() -> None:
         assert kitchen.heard == []
         (row,) = kitchen.store.rows.values()
         assert row["ends_at"] == pytest.approx(kitchen.clock.wall() + 540)
-        await kitchen.clock.advance(540)
+        kitchen.store.rows.clear()
+        await kitchen.clock.advance(100)
+        assert kitchen.store.rows == {}  # stored once, not at every look
+        await kitchen.clock.advance(440)
         assert len(kitchen.heard) == 1
 
     asyncio.run(kitchen.during(scene))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swarm.broker import BrokerAddress
-from swarm.bus import Bus, topic_pattern
+from swarm.bus import Bus, MqttClient, topic_pattern
 from swarm.child import end_child, start_child
 from swarm.errors import BusError
 from tests.buses import Kind, background, both_brokers, free_port, kill, maker, running_broker, running_bus, until
@@ -234,3 +234,17 @@ def test_publishing_to_a_topic_that_is_none_is_an_error_of_the_bus(tmp_path: Pat
 )
 def test_filters_match_as_the_standard_says(topic_filter: str, topic: str, matches: bool) -> None:
     assert bool(topic_pattern(topic_filter).fullmatch(topic)) is matches
+
+
+def test_a_cancellation_that_comes_with_the_brokers_answer_is_not_lost() -> None:
+    async def scenario() -> None:
+        client = MqttClient("127.0.0.1")
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = asyncio.create_task(client._wait_for(answer, 10.0))
+        await asyncio.sleep(0)
+        answer.set_result(None)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(scenario())

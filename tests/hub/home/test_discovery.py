@@ -17,7 +17,7 @@ from hub.home.templates import Message
 from swarm.errors import MalformedMessage
 
 
-def parse(component: str, topic: str = "", **options: Any) -> DiscoveredEntity:
+def parse(component: str, topic: str = "", /, **options: Any) -> DiscoveredEntity:
     topic = topic or f"homeassistant/{component}/thing/config"
     found = parse_discovery(topic, json.dumps(options).encode(), "homeassistant")
     assert isinstance(found, DiscoveredEntity)
