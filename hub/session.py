@@ -16,6 +16,7 @@ from hub.conversation import Answer, Conversation
 from hub.intent import Context
 from hub.utterance import IncomingUtterance, Judge
 from hub.verbalize import verbalize
+from swarm.audio import SAMPLE_BYTES, duration_s
 from swarm.codec import MAX_AUDIO_BYTES, decode_from_satellite, encode
 from swarm.engine import Synthesizer, Transcriber
 from swarm.errors import EngineError, MalformedMessage
@@ -68,17 +69,21 @@ class Session:
         self._socket = socket
         self._parts = parts
         self._context = Context(hello.satellite, hello.area or "", hello.language)
-        self._utterance_id = ""
+        self._recorder: TraceRecorder | None = None
+        """Of the utterance that began last."""
         self._utterance: IncomingUtterance | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._current: tuple[asyncio.Task[None], ...] = ()
         self._recorders: dict[str, TraceRecorder] = {}
         self._speaking = asyncio.Lock()
+        self._plays_until = 0.0
 
     async def run(self) -> None:
         """Serve until the satellite leaves; raises `MalformedMessage` when it sends what is no message."""
         async for frame in self._socket:
             if frame.type is aiohttp.WSMsgType.BINARY:
+                if len(frame.data) % SAMPLE_BYTES:
+                    raise MalformedMessage(f"audio of {len(frame.data)} bytes: a sample has {SAMPLE_BYTES}")
                 if self._utterance is not None:
                     self._utterance.feed(frame.data)
             elif frame.type is aiohttp.WSMsgType.TEXT:
@@ -90,8 +95,8 @@ class Session:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2.0)
-        for utterance_id in list(self._recorders):
-            await self._finish(utterance_id)
+        for recorder in list(self._recorders.values()):
+            await self._cut_off(recorder)
         with suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._socket.close()
@@ -111,15 +116,19 @@ class Session:
     async def announce(self, text: str, recorder: TraceRecorder) -> bool:
         """Say something unasked, after what is being said now; returns once it was sent."""
         self._keep(recorder)
+        told = False
         try:
             async with self._speaking:
                 pcm = self._speech_of(text)
-                return await self._speak(recorder, pcm, announcement=True) and await self.send(
+                told = await self._speak(recorder, pcm, announcement=True) and await self.send(
                     SpeechEnded(recorder.utterance_id, text)
                 )
         except EngineError as error:
             log.error("cannot say %r: %s", text, error)
-            return False
+        if not told:
+            recorder.note(outcome="failed")
+            await self._finish(recorder.utterance_id)
+        return told
 
     # ---- what the satellite says
 
@@ -144,13 +153,19 @@ class Session:
                 raise MalformedMessage("a second hello")
 
     def _is_current(self, utterance_id: str) -> bool:
-        return self._utterance is not None and utterance_id == self._utterance_id
+        current = self._recorder if self._utterance is not None else None
+        return current is not None and current.utterance_id == utterance_id
 
     async def _begin(self, message: UtteranceStarted) -> None:
         """A new utterance ends the one before, whatever became of it: the person speaks again."""
         if not 0 < len(message.utterance_id) <= 100:
             raise MalformedMessage("an utterance's id has 1 to 100 characters")
+        if message.utterance_id in self._recorders:
+            raise MalformedMessage("an utterance began twice")
+        unfinished = self._recorder if self._utterance is not None else None
         self._cancel_current()
+        if unfinished is not None:
+            await self._cut_off(unfinished)
         recorder = TraceRecorder(
             message.utterance_id, node=self._parts.node, source="voice", satellite=self.hello.satellite
         )
@@ -158,7 +173,7 @@ class Session:
             recorder.mark("wake", ms_ago=message.wake_ms_ago, node=self.hello.satellite)
             recorder.note(wake_word=message.wake_word)
         self._keep(recorder)
-        self._utterance_id = message.utterance_id
+        self._recorder = recorder
 
         async def hint(verdict: str, text: str) -> None:
             await self.send(HeardSoFar(message.utterance_id, verdict, text))  # type: ignore[arg-type]
@@ -170,8 +185,8 @@ class Session:
 
     async def _end(self, message: UtteranceEnded) -> None:
         utterance, self._utterance = self._utterance, None
-        assert utterance is not None
-        recorder = self._recorders[message.utterance_id]
+        recorder = self._recorder
+        assert utterance is not None and recorder is not None
         recorder.mark("speech_end", ms_ago=message.speech_end_ms_ago, node=self.hello.satellite)
         recorder.mark("endpoint", node=self.hello.satellite)
         if self._parts.keep_audio is not None:
@@ -207,9 +222,7 @@ class Session:
             finally:
                 await answer.close()
         except asyncio.CancelledError:
-            if not recorder.trace().outcome:
-                recorder.note(outcome="cancelled")
-            await self._finish(utterance_id)
+            await self._cut_off(recorder)
             raise
 
     async def _say(self, answer: Answer, recorder: TraceRecorder) -> None:
@@ -233,19 +246,19 @@ class Session:
     ) -> bool:
         """Send speech; False when there was none or nobody takes it."""
         rate = self._parts.synthesizer.rate
-        started = time.monotonic()
         sent = 0
         async with aclosing(pcm) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 if not begun and not sent:
                     await self.send(SpeechStarted(recorder.utterance_id, rate, announcement))
+                    self._plays_until = time.monotonic()
                 for offset in range(0, len(chunk), MAX_AUDIO_BYTES):
                     if not await self.send(chunk[offset : offset + MAX_AUDIO_BYTES]):
                         return False
                 sent += len(chunk)
-                ahead_s = sent / (2 * rate) - (time.monotonic() - started)
-                if ahead_s > AHEAD_S:
-                    await asyncio.sleep(ahead_s - AHEAD_S)
+                now = time.monotonic()
+                self._plays_until = max(self._plays_until, now) + duration_s(chunk, rate)
+                await asyncio.sleep(max(0.0, self._plays_until - now - AHEAD_S))
         return sent > 0
 
     def _speech_of(self, text: str) -> AsyncIterator[bytes]:
@@ -275,6 +288,12 @@ class Session:
         self._recorders[recorder.utterance_id] = recorder
         if len(self._recorders) > MAX_OPEN_TRACES:
             self._start(self._finish(next(iter(self._recorders))))
+
+    async def _cut_off(self, recorder: TraceRecorder) -> None:
+        """Nothing more comes of this utterance; what it came to before stays said."""
+        if not recorder.trace().outcome:
+            recorder.note(outcome="cancelled")
+        await self._finish(recorder.utterance_id)
 
     async def _finish(self, utterance_id: str) -> None:
         recorder = self._recorders.pop(utterance_id, None)

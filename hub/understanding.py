@@ -28,6 +28,9 @@ _HANGING_ENGLISH = "the a an my our to in of on and for is at by with all from t
 _HANGING = {"en": frozenset(_HANGING_ENGLISH.split())}
 """Words after which nobody stops: more is coming. `on` ends "turn the lamp on", which is then complete by itself."""
 
+_UNKNOWN_DOMAINS = ("person",)
+"""Whose sentences ("who is …") would take every question about people for one about the home."""
+
 
 class Understanding:
     """Understands the commands of one home in one language; rebuilt, in milliseconds, when the home changes."""
@@ -200,9 +203,14 @@ def _hassil_list(content: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def _general_intents(language: str) -> Intents:
-    """Home Assistant's sentences, of the intents that we can act on."""
+    """Home Assistant's sentences, of the intents that we can act on and the things that we know of."""
     document = get_intents(language) or {"language": language, "intents": {}}
     ours = {template.intent for template in load_templates(language).templates}
-    return Intents.from_dict(
-        {**document, "intents": {name: data for name, data in document["intents"].items() if name in ours}}
-    )
+    intents = {
+        name: {
+            "data": [data for data in content["data"] if data.get("slots", {}).get("domain") not in _UNKNOWN_DOMAINS]
+        }
+        for name, content in document["intents"].items()
+        if name in ours
+    }
+    return Intents.from_dict({**document, "intents": intents})

@@ -11,8 +11,12 @@ from hub.understanding import Verdict
 from swarm.engine import RATE, Transcriber, Transcript, TranscriptionStream
 from swarm.errors import EngineError
 
-MAX_AUDIO_BYTES = 20 * RATE * 2
-"""Satellites end an utterance after 12 s; what comes beyond this is not kept."""
+MAX_S = 20.0
+"""Satellites end an utterance after 12 s. More audio is not kept, and one that has not ended by then, since its
+satellite hangs or is gone, must not keep the engine from the others."""
+MAX_AUDIO_BYTES = round(MAX_S * RATE) * 2
+MAX_PAUSES = 100
+"""Transcriptions on speculation in one utterance: in 20 s nobody makes more pauses."""
 
 Judge = Callable[[str, Context], Verdict]
 Hint = Callable[[Verdict, str], Awaitable[None]]
@@ -29,6 +33,7 @@ class IncomingUtterance:
         self._hint = hint
         self._todo: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._received = 0
+        self._pauses = 0
         self._held: list[bytes] | None = None
         self._result: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
         self.audio = bytearray()
@@ -36,7 +41,7 @@ class IncomingUtterance:
 
     def feed(self, pcm: bytes) -> None:
         """More audio. While paused it is held back: the transcript of the pause stays good if nothing follows."""
-        if self._received + len(pcm) > MAX_AUDIO_BYTES:
+        if not pcm or self._received + len(pcm) > MAX_AUDIO_BYTES:
             return
         self._received += len(pcm)
         self.audio += pcm
@@ -47,7 +52,8 @@ class IncomingUtterance:
 
     def pause(self) -> None:
         """A short silence began: transcribe now, in case nothing follows."""
-        if self._held is None:
+        if self._held is None and self._pauses < MAX_PAUSES:
+            self._pauses += 1
             self._held = []
             self._todo.put_nowait(None)
 
@@ -70,7 +76,8 @@ class IncomingUtterance:
         latest: Transcript | None = None
         try:
             stream = await self._transcriber.open(language=self._context.language)
-            while (pcm := await self._todo.get()) != b"":
+            deadline = asyncio.get_running_loop().time() + MAX_S
+            while (pcm := await self._next(deadline)) != b"":
                 if pcm is not None:
                     await stream.feed(pcm)
                     latest = None
@@ -85,6 +92,13 @@ class IncomingUtterance:
             if stream is not None:
                 with suppress(EngineError):
                     await stream.close()
+
+    async def _next(self, deadline: float) -> bytes | None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._todo.get()
+        except TimeoutError:
+            raise EngineError(f"the satellite had not ended its utterance after {MAX_S:g} s") from None
 
     def _verdict(self, heard: Transcript) -> Verdict:
         if heard.complete is False:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 from swarm.audio import resampled, write_wav
@@ -54,14 +57,27 @@ class FirstWords:
         return resampled(bytes(pcm), self._synthesizer.rate, RATE)
 
     def _what_next(self, phrase: str) -> str:
+        program = _program()
         return (
-            "Your turn:\n"
+            "Your turn, in another terminal:\n"
             f'  by microphone   say "{phrase}", then "open the blinds" or "what can you do"\n'
-            '  by keyboard     mycoswarm ask "which lights are on"     or     mycoswarm chat\n'
-            "  by recording    mycoswarm ask --audio question.wav --reply answer.wav\n"
-            "  look            mycoswarm entities     mycoswarm trace     mycoswarm doctor\n"
+            f'  by keyboard     {program} ask "which lights are on"\n'
+            f"                  {program} chat\n"
+            f"  by recording    {program} ask --audio question.wav --reply answer.wav\n"
+            f"  look            {program} entities | trace | timers | doctor\n"
             f"The node is at {self._url}. Ctrl-C ends it."
         )
 
     def _print(self, text: str) -> None:
         print(text, flush=True)
+
+
+def _program() -> str:
+    """How the person who reads this can start the command line from the same folder."""
+    if shutil.which("mycoswarm"):
+        return "mycoswarm"
+    program = Path(sys.argv[0]).absolute()
+    try:
+        return str(program.relative_to(Path.cwd()))
+    except ValueError:
+        return str(program)

@@ -246,7 +246,11 @@ class _Node:
                 f"no wake word was heard in the recording: {phrases} wakes this node",
                 hint="--no-wake takes the whole recording for the question",
             )
-        trace = await self._voice.trace_of(result.utterance_ids[-1], timeout_s=5.0) if result.utterance_ids else None
+        found = [await self._voice.trace_of(each, timeout_s=5.0) for each in result.utterance_ids]
+        traces = [trace for trace in found if trace is not None]
+        # The recording may end before it answers what it was asked back: then the question is what came of it.
+        heard = [trace for trace in traces if trace.transcript or trace.outcome not in ("nothing_said", "cancelled")]
+        trace = next(reversed(heard or traces), None)
         if trace is None:
             raise MycoswarmError(
                 f"the recording got no answer ({result.outcome.replace('_', ' ')})", hint="mycoswarm doctor tells why"

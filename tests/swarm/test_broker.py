@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import swarm.broker as broker_module
 from swarm.broker import Broker, choose_port, lan_address_among, parse_broker_url, resolve_on_lan
 from swarm.config import BusSection
 from swarm.errors import BusError
@@ -55,7 +56,8 @@ def test_the_broker_does_not_outlive_a_node_that_is_killed(tmp_path: Path) -> No
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from swarm.broker import Broker\n"
+        "import swarm.broker as broker_module
+from swarm.broker import Broker\n"
         "from swarm.config import BusSection\n"
         "async def main():\n"
         "    broker = Broker(BusSection(port=int(sys.argv[1])), Path(sys.argv[2]), own='mosquitto')\n"
@@ -84,12 +86,14 @@ def test_a_configured_port_that_is_taken_is_named_with_the_way_out(kind: Kind, t
     assert "bus.port" in caught.value.hint
 
 
-def test_without_a_configured_port_any_free_one_will_do_when_the_usual_one_is_taken() -> None:
+def test_without_a_configured_port_the_usual_one_is_taken_when_free_else_any(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
-        with contextlib.suppress(OSError):  # then somebody else has it, which is as good
-            other.bind(("127.0.0.1", 1883))
-            other.listen()
-        assert choose_port(0) != 1883
+        other.bind(("127.0.0.1", 0))
+        usual = other.getsockname()[1]
+        monkeypatch.setattr(broker_module, "USUAL_PORT", usual)
+        other.listen()
+        assert choose_port(0) != usual
+    assert choose_port(0) == usual
 
 
 def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

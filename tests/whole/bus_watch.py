@@ -46,7 +46,7 @@ def bus_watch(port: int, topics: str = "flat/#") -> Iterator[BusWatch]:
         granted.append(mid)
 
     def message(_client: Client, _data: Any, each: MQTTMessage) -> None:
-        watch.messages.append((each.topic, each.payload))
+        watch.messages.append((each.topic, bytes(each.payload)))
 
     client.on_subscribe, client.on_message = subscribed, message
     client.connect("127.0.0.1", port)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from edge.satellite import BeginUtterance
+from edge.satellite import BeginUtterance, HubConnected, MicrophoneFound
 from edge.service import Happening, Satellite
 from edge.sinks import AudioSink, CollectingSink
 from edge.sources import FRAME_BYTES, RecordingSource
@@ -100,9 +100,8 @@ async def room_at(
     )
     running = asyncio.create_task(room.satellite.run())
     try:
-        async with asyncio.timeout(10):
-            while not (room.satellite.connected and room.satellite._state.hearing):
-                await asyncio.sleep(0.01)
+        await room.until_seen(HubConnected)
+        await room.until_seen(MicrophoneFound)
         yield room
     finally:
         running.cancel()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import psutil
@@ -24,6 +24,7 @@ from tests.buses import free_port
 
 START_S = 40.0
 """A start takes 4 s, on a busy machine more."""
+T = TypeVar("T")
 Sections = Mapping[str, Mapping[str, object]]
 
 SILENT: Sections = {
@@ -134,7 +135,9 @@ class RunningNode:
                     return each
             return None
 
-        return wait_until(found, f"no child {words}")
+        child = wait_until(found, f"no child {words}")
+        assert child is not None
+        return child
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -175,7 +178,9 @@ class RunningNode:
             assert match or process.poll() is None, f"the node ended with {process.poll()}:\n{self.log_text()[-3000:]}"
             return match
 
-        return wait_until(found, lambda: f"{pattern!r} is not in the log:\n{self.log_text()[-3000:]}", seconds=seconds)
+        match = wait_until(found, lambda: f"{pattern!r} is not in the log:\n{self.log_text()[-3000:]}", seconds=seconds)
+        assert match is not None
+        return match
 
 
 @contextmanager
@@ -199,7 +204,7 @@ def assert_no_surprise(node: RunningNode) -> None:
         assert sign not in text, text[max(0, text.find(sign) - 1500) : text.find(sign) + 4000]
 
 
-def wait_until(condition: Callable[[], Any], complaint: str | Callable[[], str] = "", *, seconds: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], T], complaint: str | Callable[[], str] = "", *, seconds: float = 20.0) -> T:
     """What `condition` returns as soon as that is true."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from swarm.audio import read_wav
 from swarm.engine import Arc, CommandGrammar, Transcript
@@ -43,5 +43,5 @@ def _only(candidates: Sequence[str]) -> CommandGrammar:
     return CommandGrammar("en", tuple(arcs), 0, 1)
 
 
-async def _unknown_words(words: Sequence[str], language: str) -> Mapping[str, list[str]]:
+async def _unknown_words(words: Sequence[str], language: str) -> dict[str, list[str]]:
     raise AssertionError(f"candidates must be words of the CMU dictionary: {words}")

@@ -164,6 +164,22 @@ def test_a_device_that_never_confirms_is_not_claimed_to_have_obeyed(kind: Kind, 
 
 
 @both_brokers
+def test_a_device_that_answers_otherwise_has_not_obeyed(kind: Kind, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with empty_home(kind, tmp_path) as (home, broker, _), maker(broker) as client:
+            await announce(client, "switch", "s", command_topic="~/set", state_topic="~/state")
+            await client.publish("dev/s/state", "OFF", qos=1, retain=True)
+            await until(lambda: home.state("switch.s").value == "off")
+            performing = asyncio.create_task(do(home, "switch.s", "turn_on", timeout_s=0.5))
+            device = home._devices["switch.s"]
+            await until(lambda: device.waits)
+            await client.publish("dev/s/state", "OFF", qos=1, retain=True)
+            assert (await performing).result == "unconfirmed"
+
+    asyncio.run(scenario())
+
+
+@both_brokers
 def test_a_silent_device_that_already_is_as_wanted_counts_as_confirmed(kind: Kind, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with home_with_flat(kind, tmp_path, silent=frozenset({"kitchen_lamp"})) as (home, _, _):
@@ -341,7 +357,7 @@ def test_state_messages_that_make_no_sense_leave_the_state_as_it_was(kind: Kind,
 @both_brokers
 def test_one_topic_serves_many_devices_and_outlives_each(kind: Kind, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with empty_home(kind, tmp_path) as (home, broker, _), maker(broker) as client:
+        async with empty_home(kind, tmp_path) as (home, broker, bus), maker(broker) as client:
             for unit in ("temperature", "humidity"):
                 template = "{{ value_json." + unit + " }}"
                 await announce(client, "sensor", unit, state_topic="climate/all", value_template=template)
@@ -357,6 +373,11 @@ def test_one_topic_serves_many_devices_and_outlives_each(kind: Kind, tmp_path: P
                 client, "sensor", "late", state_topic="climate/all", value_template="{{ value_json.temperature }}"
             )
             await until(lambda: home.state("sensor.late").value == "21")
+            assert len(bus._callbacks["climate/all"]) == 1
+            for each in ("temperature", "late"):
+                await client.publish(f"homeassistant/sensor/{each}/config", b"", qos=1, retain=True)
+            await until(lambda: not home.entities)
+            assert "climate/all" not in bus._callbacks
 
     asyncio.run(scenario())
 
