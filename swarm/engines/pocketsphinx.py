@@ -41,6 +41,9 @@ FIRST_MEAN = "51.7,3.5,9.0,9.1"
 """Where the running mean of the features starts; it adapts to microphone and room with every command."""
 INCOMPLETE_MARGIN = 25_000.0
 """By how much (log base 1.0001) a sentence without its end must explain the audio better than any whole one."""
+MAX_ACTIVE = 1500
+"""Hidden Markov models that are followed in each frame. Without a bound 0.154 s of CPU a second of speech and 78 of 88
+right commands accepted; with it 0.129 s and 84."""
 TIMEOUT_S = 5.0
 _OWN_PHONES = {"nabu": ["N AA B UW"], "mycroft": ["M AY K R AO F T"]}
 """Of wake words, which nobody should have to say the way a synthesizer guesses."""
@@ -201,7 +204,7 @@ class _Recognizer:
             dictionary.flush()
             common = {"hmm": str(model / "en-us"), "dict": dictionary.name, "lm": None, "loglevel": "FATAL"}
             # Without bestpath=False some clips stall for minutes; beams narrower than these lose whole sentences.
-            commands = Decoder(**common, bestpath=False, beam=1e-80, pbeam=1e-80, wbeam=1e-60)
+            commands = Decoder(**common, bestpath=False, beam=1e-80, pbeam=1e-80, wbeam=1e-60, maxhmmpf=MAX_ACTIVE)
             phones = Decoder(
                 **common, bestpath=False, allphone=str(model / "en-us-phone.lm.bin"), lw=2.0, beam=1e-20, pbeam=1e-20
             )
