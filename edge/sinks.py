@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from edge.sound_device import find_device, look_again, sound_library, stream_closed, stream_opened
+from edge.sound_device import close_stream, find_device, in_sound_thread, look_again, open_stream, sound_library
 from swarm.audio import Resampler, duration_s, resampled
 from swarm.errors import AudioDeviceError
 
@@ -142,7 +142,7 @@ class Speaker:
             if self._output is None or self._output.wanted_rate != rate or self._output.broken:
                 await self._close_output()
                 output = _Output(self.LATENCY_S)
-                await asyncio.to_thread(output.open, self._device, rate)
+                await in_sound_thread(lambda: output.open(self._device, rate), "the speaker")
                 self._output, self.name = output, output.name
         self._resampler = Resampler(rate, self._output.rate)
         self._output.begin(on_first_sample)
@@ -186,7 +186,7 @@ class Speaker:
     async def _close_output(self) -> None:
         output, self._output = self._output, None
         if output is not None:
-            await asyncio.to_thread(output.close)
+            await output.close()
 
 
 class _Output:
@@ -212,21 +212,17 @@ class _Output:
         device = find_device(device_name, "output", rate)
         self.name, self.rate, self.wanted_rate, self._channels = device.name, device.rate, rate, device.channels
         try:
-            self._stream = sound.RawOutputStream(
-                samplerate=device.rate,
-                device=device.index,
-                channels=device.channels,
-                dtype="int16",
-                latency=self._latency_s,
-                callback=self._fill,
-                finished_callback=self._finished,
+            self._stream = open_stream(
+                sound.RawOutputStream(
+                    samplerate=device.rate,
+                    device=device.index,
+                    channels=device.channels,
+                    dtype="int16",
+                    latency=self._latency_s,
+                    callback=self._fill,
+                    finished_callback=self._finished,
+                )
             )
-            stream_opened()
-            try:
-                self._stream.start()
-            except sound.PortAudioError:
-                self.close()
-                raise
         except sound.PortAudioError as error:
             raise AudioDeviceError(
                 f'the speaker "{device.name}" cannot be opened: {error}', hint="is another program using it?"
@@ -256,13 +252,10 @@ class _Output:
             self._buffer.clear()
             self._on_first_sample = None
 
-    def close(self) -> None:
-        """Blocks shortly."""
+    async def close(self) -> None:
+        """Give the device back."""
         self.clear()
-        try:
-            self._stream.close(ignore_errors=True)
-        finally:
-            stream_closed()
+        await close_stream(self._stream)
 
     async def _until_buffered(self, ahead_s: float) -> None:
         limit = round(ahead_s * self.rate) * 2 * self._channels

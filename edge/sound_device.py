@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import logging
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from swarm.errors import AudioDeviceError
 
 Kind = Literal["input", "output"]
+
+OPEN_S = 5.0
+CLOSE_S = 1.0
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _WORD: dict[Kind, str] = {"input": "microphone", "output": "speaker"}
 _open_streams = 0
@@ -83,22 +95,69 @@ def _format_of(sound: Any, device: dict[str, Any], index: int | None, kind: Kind
     )
 
 
-def stream_opened() -> None:
-    """Count an open stream: PortAudio's list of devices must not be renewed under it."""
+async def in_sound_thread(work: Callable[[], T], what: str, *, timeout_s: float = OPEN_S) -> T:
+    """The result of `work`, which may block in PortAudio, from a thread of its own.
+
+    When a sound server dies PortAudio can hang for ever. So the wait is bounded, and the thread is none of the event
+    loop's pool, whose threads are waited for at exit. Raises `AudioDeviceError` that names `what` after `timeout_s`.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def deliver(settle: Callable[[], None]) -> None:
+        # RuntimeError: the loop was closed in the meantime, nobody waits any more
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(lambda: None if result.done() else settle())
+
+    def run() -> None:
+        try:
+            value = work()
+        except BaseException as error:  # noqa: BLE001 whatever it is, it is raised where the result is awaited
+            caught = error
+            deliver(lambda: result.set_exception(caught))
+        else:
+            deliver(lambda: result.set_result(value))
+
+    threading.Thread(target=run, name="sound", daemon=True).start()
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await result
+    except TimeoutError:
+        raise AudioDeviceError(f"{what} does not answer", hint="is the sound server running?") from None
+
+
+def open_stream(stream: Any) -> Any:
+    """Start a new PortAudio stream; `close_stream` must follow. Blocks; raises PortAudio's error."""
     global _open_streams
     with _lock:
         _open_streams += 1
+    try:
+        stream.start()
+    except BaseException:
+        _close(stream)
+        raise
+    return stream
 
 
-def stream_closed() -> None:
-    """Count it off again."""
+async def close_stream(stream: Any) -> None:
+    """Close it, or give it up when PortAudio hangs in it."""
+    try:
+        await in_sound_thread(lambda: _close(stream), "the sound device", timeout_s=CLOSE_S)
+    except AudioDeviceError:
+        # It would hang at the process's exit again.
+        atexit.unregister(sound_library()._exit_handler)
+        log.warning("a sound device could not be closed and is given up")
+
+
+def _close(stream: Any) -> None:
     global _open_streams
+    stream.close(ignore_errors=True)
     with _lock:
         _open_streams -= 1
 
 
 def look_again() -> None:
-    """Renew PortAudio's list of devices, which it makes once, unless one of ours is open."""
+    """Renew PortAudio's list of devices, which it makes once, unless a stream is open: it would be closed."""
     sound = sound_library()
     with _lock:
         if _open_streams == 0:

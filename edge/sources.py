@@ -13,7 +13,15 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import IO, Any, Protocol
 
-from edge.sound_device import DeviceFormat, find_device, look_again, sound_library, stream_closed, stream_opened
+from edge.sound_device import (
+    DeviceFormat,
+    close_stream,
+    find_device,
+    in_sound_thread,
+    look_again,
+    open_stream,
+    sound_library,
+)
 from swarm.audio import Resampler
 from swarm.engine import RATE
 from swarm.errors import AudioDeviceError, AudioError
@@ -53,7 +61,7 @@ class Microphone:
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """Opens the device; raises `AudioDeviceError` when there is none, or when it is unplugged."""
         capture = _Capture(self.QUEUE_FRAMES)
-        stream, device = await asyncio.to_thread(self._open, capture)
+        stream, device = await in_sound_thread(lambda: self._open(capture), "the microphone")
         self.name = device.name
         try:
             lost_before = self.lost_frames
@@ -70,7 +78,7 @@ class Microphone:
                 self.lost_frames = lost_before + capture.lost_frames
                 yield frame
         finally:
-            await asyncio.to_thread(_close, stream)
+            await close_stream(stream)
 
     def _open(self, capture: _Capture) -> tuple[Any, DeviceFormat]:
         sound = sound_library()
@@ -78,33 +86,22 @@ class Microphone:
         device = find_device(self._device, "input", RATE)
         capture.convert_from(device)
         try:
-            stream = sound.RawInputStream(
-                samplerate=device.rate,
-                blocksize=round(device.rate * FRAME_S),
-                device=device.index,
-                channels=device.channels,
-                dtype="int16",
-                callback=lambda data, _frames, _time, _status: capture.put(bytes(data)),
-                finished_callback=capture.end,
+            stream = open_stream(
+                sound.RawInputStream(
+                    samplerate=device.rate,
+                    blocksize=round(device.rate * FRAME_S),
+                    device=device.index,
+                    channels=device.channels,
+                    dtype="int16",
+                    callback=lambda data, _frames, _time, _status: capture.put(bytes(data)),
+                    finished_callback=capture.end,
+                )
             )
-            stream_opened()
-            try:
-                stream.start()
-            except sound.PortAudioError:
-                _close(stream)
-                raise
         except sound.PortAudioError as error:
             raise AudioDeviceError(
                 f'the microphone "{device.name}" cannot be opened: {error}', hint="is another program using it?"
             ) from error
         return stream, device
-
-
-def _close(stream: Any) -> None:
-    try:
-        stream.close(ignore_errors=True)
-    finally:
-        stream_closed()
 
 
 class _Capture:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ async def start(app: web.Application, *, port: int) -> tuple[web.AppRunner, str]
     except OSError as error:
         await runner.cleanup()
         raise MycoswarmError(
-            f"cannot listen on 127.0.0.1:{port}: {error.strerror or error}",
+            f"cannot listen on 127.0.0.1:{port}: {os.strerror(error.errno or 0)}",
             hint="if no other mycoswarm runs here, give this one another port: people.port in the configuration",
         ) from error
     return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"

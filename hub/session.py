@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -114,17 +114,11 @@ class Session:
         return True
 
     async def announce(self, text: str, recorder: TraceRecorder) -> bool:
-        """Say something unasked, after what is being said now; returns once it was sent."""
+        """Say something unasked, after what is being said now; returns once it was sent, False when it was not."""
         self._keep(recorder)
-        told = False
-        try:
-            async with self._speaking:
-                pcm = self._speech_of(text)
-                told = await self._speak(recorder, pcm, announcement=True) and await self.send(
-                    SpeechEnded(recorder.utterance_id, text)
-                )
-        except EngineError as error:
-            log.error("cannot say %r: %s", text, error)
+        async with self._speaking:
+            spoken = await self._speak(recorder, text, announcement=True)
+            told = spoken and await self.send(SpeechEnded(recorder.utterance_id, text))
         if not told:
             recorder.note(outcome="failed")
             await self._finish(recorder.utterance_id)
@@ -160,6 +154,8 @@ class Session:
         """A new utterance ends the one before, whatever became of it: the person speaks again."""
         if not 0 < len(message.utterance_id) <= 100:
             raise MalformedMessage("an utterance's id has 1 to 100 characters")
+        if len(message.wake_word or "") > 100:
+            raise MalformedMessage("a wake word's name has at most 100 characters")
         if message.utterance_id in self._recorders:
             raise MalformedMessage("an utterance began twice")
         unfinished = self._recorder if self._utterance is not None else None
@@ -229,11 +225,8 @@ class Session:
         """Speak each sentence while the next is being made."""
         utterance_id = recorder.utterance_id
         spoke = False
-        try:
-            async for sentence in answer.sentences:
-                spoke = await self._speak(recorder, self._speech_of(sentence), begun=spoke) or spoke
-        except EngineError as error:
-            log.error("cannot speak: %s", error)
+        async for sentence in answer.sentences:
+            spoke = await self._speak(recorder, sentence, begun=spoke) or spoke
         if spoke:
             await self.send(SpeechEnded(utterance_id, answer.text, follow_up=answer.follow_up))
         else:
@@ -242,28 +235,29 @@ class Session:
             await self._finish(utterance_id)
 
     async def _speak(
-        self, recorder: TraceRecorder, pcm: AsyncIterator[bytes], *, begun: bool = False, announcement: bool = False
+        self, recorder: TraceRecorder, text: str, *, begun: bool = False, announcement: bool = False
     ) -> bool:
-        """Send speech; False when there was none or nobody takes it."""
-        rate = self._parts.synthesizer.rate
+        """Send the speech of one sentence; False when there is none or nobody takes it."""
+        rate, language = self._parts.synthesizer.rate, self._context.language
         sent = 0
-        async with aclosing(pcm) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                if not begun and not sent:
-                    await self.send(SpeechStarted(recorder.utterance_id, rate, announcement))
-                    self._plays_until = time.monotonic()
-                for offset in range(0, len(chunk), MAX_AUDIO_BYTES):
-                    if not await self.send(chunk[offset : offset + MAX_AUDIO_BYTES]):
-                        return False
-                sent += len(chunk)
-                now = time.monotonic()
-                self._plays_until = max(self._plays_until, now) + duration_s(chunk, rate)
-                await asyncio.sleep(max(0.0, self._plays_until - now - AHEAD_S))
+        try:
+            speech = self._parts.synthesizer.synthesize(verbalize(text, language), language=language)
+            async with aclosing(speech) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    if not begun and not sent:
+                        await self.send(SpeechStarted(recorder.utterance_id, rate, announcement))
+                        self._plays_until = time.monotonic()
+                    for offset in range(0, len(chunk), MAX_AUDIO_BYTES):
+                        if not await self.send(chunk[offset : offset + MAX_AUDIO_BYTES]):
+                            return False
+                    sent += len(chunk)
+                    now = time.monotonic()
+                    self._plays_until = max(self._plays_until, now) + duration_s(chunk, rate)
+                    await asyncio.sleep(max(0.0, self._plays_until - now - AHEAD_S))
+        except EngineError as error:
+            # What was sent of it is heard, and the next sentence may succeed.
+            log.error("cannot say %.80r: %s", text, error)
         return sent > 0
-
-    def _speech_of(self, text: str) -> AsyncIterator[bytes]:
-        language = self._context.language
-        return self._parts.synthesizer.synthesize(verbalize(text, language), language=language)
 
     # ---- tasks and traces
 

@@ -12,8 +12,9 @@ from swarm.engine import RATE, Transcriber, Transcript, TranscriptionStream
 from swarm.errors import EngineError
 
 MAX_S = 20.0
-"""Satellites end an utterance after 12 s. More audio is not kept, and one that has not ended by then, since its
-satellite hangs or is gone, must not keep the engine from the others."""
+"""Satellites end an utterance after 12 s. More audio is not kept, and the engine is given to the others."""
+QUIET_S = 3.0
+"""A satellite that sends neither audio nor an end for this long hangs, and must not keep the engine from the others."""
 MAX_AUDIO_BYTES = round(MAX_S * RATE) * 2
 MAX_PAUSES = 100
 """Transcriptions on speculation in one utterance: in 20 s nobody makes more pauses."""
@@ -33,6 +34,7 @@ class IncomingUtterance:
         self._hint = hint
         self._todo: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._received = 0
+        self._heard_at = asyncio.get_running_loop().time()
         self._pauses = 0
         self._held: list[bytes] | None = None
         self._result: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
@@ -41,6 +43,7 @@ class IncomingUtterance:
 
     def feed(self, pcm: bytes) -> None:
         """More audio. While paused it is held back: the transcript of the pause stays good if nothing follows."""
+        self._heard_at = asyncio.get_running_loop().time()
         if not pcm or self._received + len(pcm) > MAX_AUDIO_BYTES:
             return
         self._received += len(pcm)
@@ -65,8 +68,6 @@ class IncomingUtterance:
 
     async def transcript(self) -> Transcript:
         """After the last audio: what was said. Raises `EngineError`."""
-        if self._held is None:
-            self._todo.put_nowait(None)
         self._todo.put_nowait(b"")
         return await asyncio.shield(self._result)
 
@@ -94,11 +95,16 @@ class IncomingUtterance:
                     await stream.close()
 
     async def _next(self, deadline: float) -> bytes | None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._todo.get()
-        except TimeoutError:
-            raise EngineError(f"the satellite had not ended its utterance after {MAX_S:g} s") from None
+        """The next piece, None for a pause, empty for the end. Raises `EngineError` when the satellite hangs."""
+        while self._todo.empty():
+            try:
+                async with asyncio.timeout_at(min(deadline, self._heard_at + QUIET_S)):
+                    return await self._todo.get()
+            except TimeoutError:
+                # In a pause audio comes too, and is held back.
+                if asyncio.get_running_loop().time() >= min(deadline, self._heard_at + QUIET_S):
+                    raise EngineError("the satellite did not end its utterance") from None
+        return self._todo.get_nowait()
 
     def _verdict(self, heard: Transcript) -> Verdict:
         if heard.complete is False:

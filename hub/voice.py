@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import aiohttp
 from aiohttp import web
@@ -21,6 +22,7 @@ from swarm.messages import PROTOCOL_VERSION, Hello, SetVolume, StopSpeaking, Tra
 from swarm.trace import TraceRecorder
 
 MAX_SESSIONS = 64
+MAX_NAME = 100
 HELLO_S = 5.0
 HEARTBEAT_S = 15.0
 DEFAULT_VOLUME = 80
@@ -44,9 +46,11 @@ class VoiceHub:
         keep_trace: Callable[[Trace], Awaitable[None]],
         keep_audio: Callable[[str, bytes], Awaitable[None]] | None = None,
         keep_volume: Callable[[str, int], Awaitable[None]] | None = None,
+        kept_volume: Callable[[str], Awaitable[int | None]] | None = None,
         wake_words: tuple[str, ...] = (),
     ) -> None:
-        """`keep_audio` (utterance id, pcm) is given only when a person switched recording on."""
+        """`keep_audio` (utterance id, pcm) is given only when a person switched recording on. `keep_volume` and
+        `kept_volume` (satellite; percent) let a satellite that connects be as loud as it was set before."""
         self._parts = SpeechParts(
             node=node,
             conversation=conversation,
@@ -58,10 +62,10 @@ class VoiceHub:
         )
         self._keep_trace = keep_trace
         self._keep_volume = keep_volume
+        self._kept_volume = kept_volume
         self._wake_words = wake_words
         self._sessions: dict[str, Session] = {}
-        self.volumes: dict[str, int] = {}
-        """Percent, of the satellites whose volume is known; a satellite that connects is told."""
+        self._volumes: dict[str, int] = {}
         self._traces: OrderedDict[str, Trace] = OrderedDict()
         self._news = asyncio.Condition()
 
@@ -91,8 +95,12 @@ class VoiceHub:
         log.info("satellite %s connected%s", hello.satellite, f", in the {hello.area}" if hello.area else "")
         try:
             await socket.send_str(encode(Welcome(self._parts.node, self._wake_words)))
-            if hello.satellite in self.volumes:
-                await session.send(SetVolume(self.volumes[hello.satellite]))
+            volume = await self._kept_volume(hello.satellite) if self._kept_volume is not None else None
+            if volume is not None:
+                self._volumes[hello.satellite] = volume
+                await session.send(SetVolume(volume))
+            async with self._news:
+                self._news.notify_all()
             await session.run()
         except MalformedMessage as error:
             log.warning("ended the session of %s: %s", hello.satellite, error)
@@ -118,14 +126,14 @@ class VoiceHub:
 
     def volume(self, satellite: str) -> int | None:
         """Playback volume, 0 to 100, as last set from here; None when this satellite is not connected."""
-        return self.volumes.get(satellite, DEFAULT_VOLUME) if satellite in self._sessions else None
+        return self._volumes.get(satellite, DEFAULT_VOLUME) if satellite in self._sessions else None
 
     async def set_volume(self, satellite: str, percent: int) -> bool:
         """Set the playback volume; False when this satellite is not connected."""
         session = self._sessions.get(satellite)
         if session is None:
             return False
-        self.volumes[satellite] = percent
+        self._volumes[satellite] = percent
         if self._keep_volume is not None:
             await self._keep_volume(satellite, percent)
         return await session.send(SetVolume(percent))
@@ -135,6 +143,12 @@ class VoiceHub:
         session = self._sessions.get(satellite)
         if session is not None:
             await session.send(StopSpeaking())
+
+    async def wait_connected(self, satellite: str, *, timeout_s: float) -> None:
+        """Return once this satellite, or with an empty name any, is connected; at the latest after `timeout_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self._news:
+                await self._news.wait_for(lambda: satellite in self._sessions if satellite else bool(self._sessions))
 
     async def announce(self, satellite: str, text: str) -> bool:
         """Say something unasked, at one satellite or, with an empty name, at all; False when none could be told."""
@@ -177,6 +191,8 @@ class VoiceHub:
             raise MalformedMessage(f"a session begins with a hello, not with {type(hello).__name__}")
         if hello.version != PROTOCOL_VERSION:
             raise MalformedMessage(f"version {hello.version} of the voice protocol; this hub speaks {PROTOCOL_VERSION}")
-        if not 0 < len(hello.satellite) <= 100:
-            raise MalformedMessage("a satellite's name has 1 to 100 characters")
+        if not 0 < len(hello.satellite) <= MAX_NAME:
+            raise MalformedMessage(f"a satellite's name has 1 to {MAX_NAME} characters")
+        if len(hello.area or "") > MAX_NAME or len(hello.language) > MAX_NAME:
+            raise MalformedMessage(f"a satellite's area and language have at most {MAX_NAME} characters")
         return hello

@@ -12,10 +12,10 @@ import logging
 import re
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from itertools import islice
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
@@ -136,8 +136,8 @@ class Bus:
         while True:
             try:
                 await self._serve_one_connection()
-            except* (aiomqtt.MqttError, BusError) as group:
-                why = group.exceptions[0].__cause__ or group.exceptions[0]
+            except (aiomqtt.MqttError, BusError) as error:
+                why = error.__cause__ or error
                 if self.connected:
                     _log.warning("lost the connection to the broker %s: %s", self._where, why)
                     pause, complained = BACKOFF_S[0], False
@@ -174,9 +174,7 @@ class Bus:
                 self._connected.set()
                 _log.info("connected to the broker %s", self._where)
                 self._tell(True)
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._keep_subscribed(client))
-                    tasks.create_task(_until_disconnected(client))
+                await _while_both_last(self._keep_subscribed(client), _until_disconnected(client))
             except asyncio.CancelledError:
                 # A connection that is closed in good order leaves no Last Will.
                 client.timeout = FAREWELL_TIMEOUT_S
@@ -270,6 +268,23 @@ class _Inbox(asyncio.Queue[aiomqtt.Message]):
 
     def put_nowait(self, item: aiomqtt.Message) -> None:
         self._pass_on(item.topic.value, item.payload if isinstance(item.payload, bytes) else b"")
+
+
+async def _while_both_last(*work: Coroutine[Any, Any, None]) -> None:
+    """Run both until one fails, and raise what it raised.
+
+    No TaskGroup: before Python 3.13 it forgets the cancellation of its own task when a child fails at that moment.
+    """
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _until_disconnected(client: aiomqtt.Client) -> None:

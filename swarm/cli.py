@@ -321,6 +321,42 @@ def doctor(as_json: bool, config_path: Path | None) -> None:
         raise SystemExit(1)
 
 
+@main.group()
+def bench() -> None:
+    """Measure what BENCHMARKS.md promises, on this machine.
+
+    \b
+    mycoswarm bench voice --quick
+    """
+
+
+@bench.command("voice")
+@click.option("--quick", is_flag=True, help="A minute or two instead of a quarter of an hour; says less.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--write", type=click.Path(path_type=Path), metavar="FILE", help="Put the report into this Markdown file too."
+)
+def bench_voice(quick: bool, as_json: bool, write: Path | None) -> None:
+    """Measure the voice path: how fast, how well understood, how costly, how often woken by mistake.
+
+    It starts a node of its own and makes its own speech. Leave the machine alone meanwhile.
+
+    \b
+    mycoswarm bench voice --quick
+    mycoswarm bench voice --write BENCHMARKS.md
+    """
+    import asyncio
+
+    from swarm.bench.report import report_text, write_section
+    from swarm.bench.voice import FULL, QUICK
+    from swarm.bench.voice import bench_voice as measure
+
+    report = asyncio.run(measure(QUICK if quick else FULL, lambda line: click.echo(line, err=True)))
+    if write is not None:
+        write_section(write, report)
+    _print_json(report) if as_json else click.echo(report_text(report))
+
+
 # ---- what the commands share
 
 

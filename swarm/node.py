@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from edge.recorded import RecordingResult, run_recording
@@ -46,6 +48,8 @@ from swarm.trace import TraceRecorder
 
 ANSWER_GRACE_S = 60.0
 """Longer than the language model may take, for devices and speech."""
+RETURN_S = 10.0
+"""After the node's start: satellites try every five seconds to come back."""
 MUTED = "muted"
 VOLUME = "volume."
 
@@ -73,6 +77,7 @@ async def _running(config: Config) -> AsyncIterator[_Node]:
                 f"cannot make the state folder {config.state_dir}: {error.strerror}",
                 hint="set node.state_dir in the configuration to a folder that this user can write",
             ) from error
+        closing.enter_context(_claimed(config.state_dir))
         store = Store(config.state_dir / "mycoswarm.db")
         await store.open()
         closing.push_async_callback(store.close)
@@ -95,9 +100,32 @@ async def _running(config: Config) -> AsyncIterator[_Node]:
             port=config.people.port,
         )
         closing.push_async_callback(runner.cleanup)
-        announce_node(config.state_dir, NodeAddress(node.url, os.getpid()))
+        try:
+            announce_node(config.state_dir, NodeAddress(node.url, os.getpid()))
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the node's address into {config.state_dir}: {error.strerror}",
+                hint="free some space, or make the folder writable by the user that runs mycoswarm",
+            ) from error
         closing.callback(withdraw_node, config.state_dir)
         yield node
+
+
+@contextmanager
+def _claimed(state_dir: Path) -> Iterator[None]:
+    """The state folder belongs to this node until the block ends; the kernel sees to that, also when it is killed."""
+    folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                f"another mycoswarm node keeps its state in {state_dir}",
+                hint="end that one first, or give this one a folder of its own: node.state_dir in the configuration",
+            ) from error
+        yield
+    finally:
+        os.close(folder)
 
 
 class _Node:
@@ -137,6 +165,7 @@ class _Node:
             keep_trace=store.save_trace,
             keep_audio=self._keep_audio if config.recording.enabled else None,
             keep_volume=self._keep_volume,
+            kept_volume=self._kept_volume,
             wake_words=config.satellite.wake_words,
         )
         self._conversation = Conversation(
@@ -157,7 +186,7 @@ class _Node:
             tasks = [
                 services.create_task(self._bus.run(), name="bus"),
                 services.create_task(self._understanding.run(self._transcriber), name="understanding"),
-                services.create_task(self._timers.run(self._voice.announce), name="timers"),
+                services.create_task(self._timers.run(self._announce), name="timers"),
                 services.create_task(self._recordings.run(), name="recordings"),
                 services.create_task(self._look_for_model(), name="language model"),
             ]
@@ -279,13 +308,28 @@ class _Node:
             return None
 
     async def _restore_settings(self) -> None:
-        if self._satellite is not None and await self._store.setting(MUTED):
+        if self._satellite is not None and await self._setting(MUTED):
             log.info("the microphone is muted, as it was before; mycoswarm unmute listens again")
             self._satellite.set_muted(True)
-        volume = await self._store.setting(VOLUME + self._config.node.name)
-        self._voice.volumes[self._config.node.name] = (
-            volume if isinstance(volume, int) else self._config.satellite.volume
-        )
+
+    async def _kept_volume(self, satellite: str) -> int | None:
+        volume = await self._setting(VOLUME + satellite)
+        own = self._config.satellite.volume if satellite == self._config.node.name else None
+        return volume if isinstance(volume, int) else own
+
+    async def _setting(self, key: str) -> Any:
+        try:
+            return await self._store.setting(key)
+        except StorageError as error:
+            log.error("the setting %s is not known: %s", key, error)
+            return None
+
+    async def _announce(self, satellite: str, text: str) -> bool:
+        """A timer that ended while the node was away is not told to a house whose satellites are not back yet."""
+        left_s = self._started + RETURN_S - time.monotonic()
+        if left_s > 0:
+            await self._voice.wait_connected(satellite, timeout_s=left_s)
+        return await self._voice.announce(satellite, text)
 
     async def _keep_volume(self, satellite: str, percent: int) -> None:
         with suppress(StorageError):  # said in the log; the volume is set all the same

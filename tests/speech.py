@@ -13,7 +13,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-RATE = 16_000
+from swarm.bench.sound import mixed, pcm_of, silence, trimmed
+from swarm.engine import RATE
+
+__all__ = ["NEWS", "RATE", "SPEAKERS", "NoiseKind", "mixed", "noise_of", "say", "silence", "trimmed", "with_noise"]
 
 SPEAKERS = ("en-us", "en-us+f2", "en-gb-x-rp+m3", "flite:slt")
 """Four speakers that differ in sex, accent and synthesizer."""
@@ -41,32 +44,9 @@ def say(text: str, voice: str = "en-us", *, speed: int = 160, pitch: int = 50) -
     return subprocess.run(convert, input=feed, check=True, capture_output=True, timeout=30).stdout
 
 
-def trimmed(pcm: bytes, *, below_db: float = 45.0) -> bytes:
-    """`pcm` without the leading and trailing part that is `below_db` under its loudest sample.
-
-    What is left begins and ends with sound, so a test knows where speech truly ends.
-    """
-    samples = np.abs(np.frombuffer(pcm, dtype="<i2").astype(np.int32))
-    if not samples.size:
-        return pcm
-    loud = np.flatnonzero(samples >= max(1.0, samples.max() * 10 ** (-below_db / 20)))
-    return pcm[2 * int(loud[0]) : 2 * (int(loud[-1]) + 1)] if loud.size else b""
-
-
-def silence(seconds: float) -> bytes:
-    """Digital silence."""
-    return bytes(2 * round(seconds * RATE))
-
-
 def with_noise(pcm: bytes, snr_db: float, kind: NoiseKind = "white", *, seed: int = 0) -> bytes:
     """`pcm` with noise at this ratio of speech power (over the parts that sound) to noise power."""
-    signal = np.frombuffer(pcm, dtype="<i2").astype(np.float64)
-    noise = np.frombuffer(noise_of(kind, len(signal) / RATE, seed=seed), dtype="<i2").astype(np.float64)
-    sounding = signal[np.abs(signal) > 100]
-    if not sounding.size:
-        return pcm
-    wanted_power = np.mean(sounding**2) / 10 ** (snr_db / 10)
-    return _pcm(signal + noise[: signal.size] * np.sqrt(wanted_power / np.mean(noise**2)))
+    return mixed(pcm, noise_of(kind, len(pcm) / 2 / RATE, seed=seed), snr_db)
 
 
 @functools.lru_cache(maxsize=64)
@@ -80,7 +60,7 @@ def noise_of(kind: NoiseKind, seconds: float, *, seed: int = 0) -> bytes:
     else:
         noise = _television(count, seed)
     level = np.sqrt(np.mean(noise**2)) or 1.0
-    return _pcm(noise / level * 3277)
+    return pcm_of(noise / level * 3277)
 
 
 def _music(count: int, seed: int) -> npt.NDArray[np.float64]:
@@ -120,7 +100,3 @@ def _television(count: int, seed: int) -> npt.NDArray[np.float64]:
         pieces.append(np.frombuffer(spoken + silence(0.12), dtype="<i2").astype(np.float64))
         number += 1
     return np.concatenate(pieces)[:count] if pieces else np.zeros(0)
-
-
-def _pcm(samples: npt.NDArray[np.float64]) -> bytes:
-    return np.clip(np.round(samples), -32768, 32767).astype("<i2").tobytes()

@@ -74,8 +74,8 @@ class VirtualFlat:
         while True:
             try:
                 await self._serve(device)
-            except* (aiomqtt.MqttError, BusError) as group:
-                _log.debug("virtual %s lost the broker: %s", device.object_id, group.exceptions[0])
+            except (aiomqtt.MqttError, BusError) as error:
+                _log.debug("virtual %s lost the broker: %s", device.object_id, error)
                 if device.object_id in self._up:
                     pause = BACKOFF_S[0]
             self._up.discard(device.object_id)
@@ -106,37 +106,41 @@ class VirtualFlat:
                 self._up.add(device.object_id)
                 if len(self._up) == len(self.devices):
                     self.ready.set()
-                async with asyncio.TaskGroup() as tasks:
-                    await self._obey(client, device, tasks)
+                await self._obey(client, device)
             except asyncio.CancelledError:
                 client.timeout = FAREWELL_TIMEOUT_S
                 with contextlib.suppress(aiomqtt.MqttError):
                     await client.publish(presence, "offline", qos=1, retain=True)
                 raise
 
-    async def _obey(self, client: aiomqtt.Client, device: VirtualDevice, tasks: asyncio.TaskGroup) -> None:
+    async def _obey(self, client: aiomqtt.Client, device: VirtualDevice) -> None:
         movement: asyncio.Task[None] | None = None
-        async for message in client.messages:
-            if device.object_id in self._silent:
-                continue
-            payload = message.payload if isinstance(message.payload, bytes) else b""
-            try:
-                orders = device.receive(message.topic.value.removeprefix(f"{device.base}/"), payload.decode())
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                _log.info("virtual %s does not understand %r: %r", device.object_id, payload[:100], error)
-                continue
-            await _tell(client, device)
-            for topic, order in orders:
-                await client.publish(topic, order, qos=1)
-            if device.moving and (movement is None or movement.done()):
-                movement = tasks.create_task(_move(client, device))
+        try:
+            async for message in client.messages:
+                if device.object_id in self._silent:
+                    continue
+                payload = message.payload if isinstance(message.payload, bytes) else b""
+                try:
+                    orders = device.receive(message.topic.value.removeprefix(f"{device.base}/"), payload.decode())
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                    _log.info("virtual %s does not understand %r: %r", device.object_id, payload[:100], error)
+                    continue
+                await _tell(client, device)
+                for topic, order in orders:
+                    await client.publish(topic, order, qos=1)
+                if device.moving and (movement is None or movement.done()):
+                    movement = asyncio.create_task(_move(client, device))
+        finally:
+            if movement is not None:
+                movement.cancel()
 
 
 async def _move(client: aiomqtt.Client, device: VirtualDevice) -> None:
     while device.moving:
         await asyncio.sleep(STEP_S)
         device.step()
-        await _tell(client, device)
+        with contextlib.suppress(aiomqtt.MqttError):  # a blind does not stop for the want of a broker
+            await _tell(client, device)
 
 
 async def _tell(client: aiomqtt.Client, device: VirtualDevice) -> None:

@@ -16,7 +16,7 @@ WAKE_PHRASES = {
 
 SPEAKERS = ("en-us", "en-us+f2", "en-gb-x-rp+m3", "flite:slt")
 """Who says commands: they differ in sex, accent and synthesizer."""
-SPEAKERS_WITHOUT_FLITE = (*SPEAKERS[:3], "en-gb-x-rp+f5")
+SPEAKERS_WITHOUT_FLITE = (*SPEAKERS[:3], "en-029+f1")
 
 TELEVISION_VOICES = ("en-us+m7", "en-us+f4", "en-gb-scotland+m1")
 """Who talks on television; nobody of them says commands."""
@@ -44,11 +44,17 @@ HALTING = (
     Halting("set a timer for", 0.25, "ten minutes"),
     Halting("turn off the", 0.25, "coffee machine"),
     Halting("set the bedroom lamp to", 0.25, "fifty percent"),
-    Halting("what is the temperature", 0.2, "in the living room"),
-    Halting("close the blinds", 0.1, "in the living room"),
-    Halting("turn on the kitchen lamp", 0.1, "and the bedroom lamp"),
-    Halting("make the living room lamp", 0.25, "red"),
+    Halting("make the living room lamp", 0.2, "red"),
+    Halting("what is the temperature in", 0.25, "the living room"),
 )
+"""What comes before the stop is no command."""
+
+AMBIGUOUS = (
+    Halting("turn on the kitchen lamp", 0.1, "and the bedroom lamp"),
+    Halting("close the blinds", 0.1, "in the living room"),
+    Halting("what is the temperature", 0.1, "in the living room"),
+)
+"""What comes before the stop is a command by itself."""
 
 NO_SPOKEN_ANSWER = ("never mind", "stop", "yes", "no")
 """Commands that are answered by silence or a sound, or that answer a question."""

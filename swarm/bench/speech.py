@@ -20,6 +20,8 @@ LEAD_S = 0.5
 """Of every recording, before anybody speaks."""
 WAKE_GAP_S = 0.3
 """Between wake word and command."""
+WORDS_PER_MINUTE = 160
+"""As people speak to a machine."""
 FLITE_TIMEOUT_S = 30.0
 _FLITE = "flite:"
 
@@ -39,28 +41,31 @@ class Speech:
     """Speaks; what was said once as part of a recording is kept."""
 
     def __init__(self) -> None:
-        self._espeak = EspeakSynthesizer()
+        self._espeak: dict[int, EspeakSynthesizer] = {}
         self._said: dict[tuple[str, str], bytes] = {}
         self.speakers: tuple[str, ...] = SPEAKERS_WITHOUT_FLITE
 
     async def start(self) -> None:
         """Find out which voices there are; raises `EngineError`."""
-        await self._espeak.start()
         if await _has_flite():
             self.speakers = SPEAKERS
 
-    async def speak(self, text: str, voice: str) -> bytes:
+    async def speak(self, text: str, voice: str, *, words_per_minute: int = WORDS_PER_MINUTE) -> bytes:
         """16 kHz pcm that begins and ends with sound; raises `EngineError`.
 
-        `voice`: an eSpeak NG language with `+` and one of its variants, as in `en-us+f2`, or `flite:` and a voice.
+        `voice`: an eSpeak NG language with `+` and one of its variants, as in `en-us+f2`, or `flite:` and a voice,
+        which has a speed of its own.
         """
         if voice.startswith(_FLITE):
             return trimmed(await _flite(text, voice.removeprefix(_FLITE)))
+        if words_per_minute not in self._espeak:
+            self._espeak[words_per_minute] = EspeakSynthesizer(words_per_minute=words_per_minute)
+        espeak = self._espeak[words_per_minute]
         pcm = bytearray()
-        async with aclosing(self._espeak.synthesize(text, language=voice)) as chunks:
+        async with aclosing(espeak.synthesize(text, language=voice)) as chunks:
             async for chunk in chunks:
                 pcm += chunk
-        return trimmed(resampled(bytes(pcm), self._espeak.rate, RATE))
+        return trimmed(resampled(bytes(pcm), espeak.rate, RATE))
 
     async def say(self, text: str, voice: str) -> bytes:
         """`speak`, said once."""
@@ -106,8 +111,9 @@ class Speech:
         return bytes(pcm[: 2 * round(RATE * seconds)])
 
     async def close(self) -> None:
-        """End the engine."""
-        await self._espeak.close()
+        """End the engines."""
+        for espeak in self._espeak.values():
+            await espeak.close()
 
 
 async def _has_flite() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from array import array
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -27,6 +28,8 @@ CHUNK_MS = 60
 TIMEOUT_S = 10.0
 """Longest wait for one chunk, which takes well under a millisecond."""
 WORDS_AT_ONCE = 500
+WORDS_PER_MINUTE = 175
+"""How fast eSpeak NG speaks unless told otherwise."""
 
 _PHONEMES = "phonemes"
 
@@ -37,8 +40,9 @@ class EspeakSynthesizer:
     name = "espeak-ng"
     rate = RATE
 
-    def __init__(self) -> None:
-        self._process = EngineProcess(module_argv("swarm.engines.espeak"), self.name)
+    def __init__(self, *, words_per_minute: int = WORDS_PER_MINUTE) -> None:
+        """`words_per_minute`: 80 to 450."""
+        self._process = EngineProcess(module_argv("swarm.engines.espeak", str(words_per_minute)), self.name)
 
     async def start(self) -> None:
         """Start the child now rather than with the first sentence. Raises `EngineError`."""
@@ -91,6 +95,7 @@ _DONT_EXIT = 0x8000
 _UTF8 = 1
 _POSITION_CHARACTER = 1
 _SEPARATE_PHONEMES = ord("_") << 8
+_RATE_PARAMETER = 1
 _SILENT_BELOW = 16
 _VOICE_OF = {"en": "en-us", "en-gb": "en", "zh": "cmn", "zh-cn": "cmn", "no": "nb"}
 """Language tags that eSpeak NG calls otherwise; its `en` is British."""
@@ -101,7 +106,8 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 def _build() -> Answer:
     import espeakng_loader
 
-    espeak = _Espeak(Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path()))
+    library, data = Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
+    espeak = _Espeak(library, data, words_per_minute=int(sys.argv[1]))
     espeak.speak("ready", "en", lambda _event: None)  # reads the voice now: 20 ms that the first answer does not pay
 
     def answer(event: Event, send: Send) -> None:
@@ -119,13 +125,14 @@ def _build() -> Answer:
 
 
 class _Espeak:
-    def __init__(self, library: Path, data: Path) -> None:
+    def __init__(self, library: Path, data: Path, *, words_per_minute: int) -> None:
         self._lib = ctypes.CDLL(str(library))
         self._lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
         # eSpeak NG holds the path of its data in 160 bytes: a relative one always fits.
         os.chdir(data.parent)
         if self._lib.espeak_Initialize(_OUTPUT_SYNCHRONOUS, CHUNK_MS, b".", _DONT_EXIT) != RATE:
             raise EngineError(f"eSpeak NG cannot read its voices in {data}")
+        self._lib.espeak_SetParameter(_RATE_PARAMETER, words_per_minute, 0)
         self._hear: Callable[[bytes], bool] = lambda _pcm: True
         self._callback = _Callback(self._called)  # kept: the library holds only its address
         self._lib.espeak_SetSynthCallback(self._callback)

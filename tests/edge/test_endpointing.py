@@ -162,6 +162,11 @@ def test_wake_words_own_tail_is_no_command() -> None:
     assert room.names == ["Paused"]
 
 
+def test_a_flutter_in_the_wake_words_tail_does_not_make_it_a_command() -> None:
+    room = Room(after_wake=True, primed="s" * 10).speech(32).silence(32).speech(96).silence(1000)
+    assert room.names == ["Paused"]
+
+
 def test_command_after_a_pause_is_taken() -> None:
     room = Room(after_wake=True, primed="sssss" + "qqqqq").silence(1500).speech(800).silence(1000)
     assert room.names == ["Paused", "Resumed", "SpeechBegan", "Paused", "Ended"]

@@ -7,7 +7,18 @@ import pytest
 from edge.recorded import RecordingResult, run_recording
 from edge.voice_activity import SileroVoiceActivity
 from edge.wake_word import MicroWakeDetector
-from swarm.messages import NoReply, PlaybackFinished, SatelliteMessage, Transcribed, UtteranceEnded, UtteranceStarted
+from swarm.messages import (
+    HeardSoFar,
+    NoReply,
+    PlaybackFinished,
+    SatelliteMessage,
+    SpeechEnded,
+    SpeechPaused,
+    SpeechStarted,
+    Transcribed,
+    UtteranceEnded,
+    UtteranceStarted,
+)
 from tests.edge.fake_hub import FakeHub, answering, fake_hub
 from tests.speech import say, silence, trimmed
 
@@ -79,6 +90,37 @@ def test_withheld_reply_is_told() -> None:
     async def check() -> None:
         async with fake_hub(script) as hub:
             assert (await ask(hub, COMMAND, wake=False)).outcome == "no_reply"
+
+    asyncio.run(check())
+
+
+def test_sentence_that_the_hub_calls_incomplete_is_waited_on_longer() -> None:
+    async def script(hub: FakeHub, message: SatelliteMessage) -> None:
+        if isinstance(message, SpeechPaused):
+            await hub.say(HeardSoFar(message.utterance_id, "incomplete", "turn on the"))
+        if isinstance(message, UtteranceEnded):
+            await hub.say(NoReply(message.utterance_id))
+
+    async def check() -> None:
+        async with fake_hub(script) as hub:
+            await ask(hub, trimmed(say("turn on the")), wake=False)
+            assert hub.of(UtteranceEnded)[0].speech_end_ms_ago >= 890
+
+    asyncio.run(check())
+
+
+def test_announcement_in_between_is_no_answer() -> None:
+    async def script(hub: FakeHub, message: SatelliteMessage) -> None:
+        if isinstance(message, UtteranceEnded):
+            await hub.say(
+                SpeechStarted("timer", 8_000, announcement=True), b"\1\0", SpeechEnded("timer", "Ten minutes.")
+            )
+        await answering(REPLY, 16_000, "The lamp is on.")(hub, message)
+
+    async def check() -> None:
+        async with fake_hub(script) as hub:
+            result = await ask(hub, COMMAND, wake=False)
+            assert (result.answer, result.reply_pcm, result.reply_rate) == ("The lamp is on.", REPLY, 16_000)
 
     asyncio.run(check())
 

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from edge import service
+from edge import playback, service
 from edge.service import PREROLL_S, Satellite
 from edge.sinks import AudioSink, CollectingSink
 from edge.sources import FRAME_BYTES, AudioSource, RecordingSource
 from edge.voice_activity import SileroVoiceActivity
 from edge.wake_word import MicroWakeDetector
+from swarm.audio import gain_of_volume, scaled
 from swarm.errors import AudioDeviceError
 from swarm.messages import (
     Hello,
@@ -333,6 +334,22 @@ def test_hub_that_dies_in_an_utterance_is_served_again_once_it_is_back(caplog: p
 
     asyncio.run(check())
     assert caplog.text.count("no voice session with the hub") == 1
+
+
+def test_answer_that_breaks_off_with_the_hub_is_played_as_far_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playback, "STALLED_S", 1000.0)
+
+    async def check() -> None:
+        sink = CollectingSink()
+        async with fake_hub() as hub, satellite_at(hub, None, sink) as satellite:
+            await hub.until_said(SatelliteState)
+            await hub.say(SpeechStarted("timer", 16_000, announcement=True), REPLY)
+            await hub.until_said(PlaybackStarted)
+            await hub.stop()
+            await until(lambda: satellite.phase == "idle")
+        assert bytes(sink.played[0][1]).endswith(scaled(REPLY, gain_of_volume(80)))
+
+    asyncio.run(check())
 
 
 def test_microphone_that_goes_away_ends_the_utterance_and_is_looked_for(

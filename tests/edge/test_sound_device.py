@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge.sinks import Speaker
-from edge.sound_device import find_device, look_again
+from edge.sound_device import find_device, in_sound_thread, look_again
 from edge.sources import FRAME_BYTES, Microphone
 from swarm.audio import level_dbfs
 from swarm.errors import AudioDeviceError
@@ -88,6 +89,24 @@ def test_a_device_that_is_not_there_is_told_with_those_that_are(pulse: object) -
         find_device("bluetooth", "output", 16_000)
     assert "pulse" in caught.value.hint
     assert find_device("PULSE", "input", 16_000).name == "pulse"
+
+
+def test_a_sound_library_that_hangs_is_not_waited_for() -> None:
+    answered = threading.Event()
+
+    async def check() -> None:
+        with pytest.raises(AudioDeviceError, match="the speaker does not answer"):
+            await in_sound_thread(answered.wait, "the speaker", timeout_s=0.01)
+        with pytest.raises(AudioDeviceError, match="broken"):
+            await in_sound_thread(fail, "the speaker")
+        assert await in_sound_thread(lambda: 7, "the speaker") == 7
+
+    asyncio.run(check())
+    answered.set()
+
+
+def fail() -> None:
+    raise AudioDeviceError("broken")
 
 
 def test_without_a_sound_card_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

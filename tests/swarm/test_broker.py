@@ -56,8 +56,7 @@ def test_the_broker_does_not_outlive_a_node_that_is_killed(tmp_path: Path) -> No
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "import swarm.broker as broker_module
-from swarm.broker import Broker\n"
+        "from swarm.broker import Broker\n"
         "from swarm.config import BusSection\n"
         "async def main():\n"
         "    broker = Broker(BusSection(port=int(sys.argv[1])), Path(sys.argv[2]), own='mosquitto')\n"

@@ -248,3 +248,20 @@ def test_a_cancellation_that_comes_with_the_brokers_answer_is_not_lost() -> None
             await waiting
 
     asyncio.run(scenario())
+
+
+def test_a_bus_told_to_end_while_the_broker_dies_ends(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        for steps in range(12):
+            async with running_broker("mosquitto", tmp_path) as broker:
+                bus = Bus(broker.address, "test")
+                running = asyncio.create_task(bus.run())
+                await bus.wait_subscribed()
+                await kill(broker)
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                running.cancel()
+                done, _ = await asyncio.wait([running], timeout=20)
+                assert done
+
+    asyncio.run(scenario())

@@ -17,6 +17,7 @@ from swarm.messages import NoReply, SpeechEnded, Transcribed
 from tests.speech import say, silence, trimmed
 
 H = TypeVar("H")
+VOICE = "flite:slt"
 
 
 class Room:
@@ -36,10 +37,10 @@ class Room:
         """A person speaks."""
         self._said += pcm
 
-    def command(self, text: str, voice: str = "en-us") -> None:
+    def command(self, text: str, voice: str = VOICE) -> None:
         """Push to talk, and a sentence."""
         self.satellite.listen()
-        self.say(silence(0.2) + trimmed(say(text, voice)))
+        self.say(silence(0.2) + spoken(text, voice))
 
     def of(self, kind: type[H]) -> list[H]:
         return [each for each in self.seen if isinstance(each, kind)]
@@ -56,7 +57,7 @@ class Room:
             raise AssertionError(f"no {kind.__name__} number {count}, but {seen[-12:]}") from None
         return self.of(kind)[count - 1]
 
-    async def answered(self, text: str, count: int = 1, *, voice: str = "en-us") -> tuple[str, str]:
+    async def answered(self, text: str, count: int = 1, *, voice: str = VOICE) -> tuple[str, str]:
         """Say a command; what was heard and what was answered, as the `count`-th in this room."""
         self.command(text, voice)
         answer = await self.until_seen(SpeechEnded, count)
@@ -107,3 +108,8 @@ async def room_at(
         running.cancel()
         await asyncio.wait({running})
         assert running.cancelled(), running.exception()
+
+
+def spoken(text: str, voice: str = VOICE) -> bytes:
+    """A sentence without silence around it."""
+    return trimmed(say(text, voice))

@@ -39,9 +39,9 @@ class RunningNode:
     """One node's process. `folder` holds `config.toml`, `state/` and `log`, which has what it printed, too."""
 
     def __init__(
-        self, folder: Path, *, demo_home: bool = False, sections: Sections | None = None, path: str | None = None
+        self, folder: Path, *, demo_home: bool = False, sections: Sections | None = None, prelude: str = ""
     ) -> None:
-        """`sections` are laid over `SILENT`; `path`: a PATH that leads to other programs than the usual ones."""
+        """`sections` are laid over `SILENT`; `prelude` is Python that runs in the node's process before it begins."""
         self.folder = folder
         self.state = folder / "state"
         self.config = folder / "config.toml"
@@ -51,7 +51,7 @@ class RunningNode:
         folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(_toml(own, SILENT, sections or {}))
         self._demo_home = demo_home
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **({"PATH": path} if path else {})}
+        self._program = ["-c", f"{prelude}\nfrom swarm.cli import main\nmain()"] if prelude else ["-m", "swarm"]
         self._process: subprocess.Popen[bytes] | None = None
         self._log_begins = 0
 
@@ -61,11 +61,11 @@ class RunningNode:
         arguments = ["up", *(["--demo-home"] if self._demo_home else []), "--config", str(self.config)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "swarm", *arguments],
+                [sys.executable, *self._program, *arguments],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=self._environment,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
         return self
@@ -73,7 +73,7 @@ class RunningNode:
     def start(self, *, when: str = "") -> Self:
         """Start it and wait until the log says `when`; as it comes, until commands are answered."""
         self.launch()
-        self.wait_for_log(when or ("Your turn:" if self._demo_home else r"the node home is up"))
+        self.wait_for_log(when or ("Ctrl-C ends it" if self._demo_home else r"the node home is up"))
         return self
 
     # ---- asking it
@@ -185,10 +185,10 @@ class RunningNode:
 
 @contextmanager
 def running_node(
-    folder: Path, *, demo_home: bool = False, sections: Sections | None = None, when: str = "", path: str | None = None
+    folder: Path, *, demo_home: bool = False, sections: Sections | None = None, when: str = "", prelude: str = ""
 ) -> Iterator[RunningNode]:
     """A node for the length of a block; at its end it must end well, and must have failed at nothing unforeseen."""
-    node = RunningNode(folder, demo_home=demo_home, sections=sections, path=path)
+    node = RunningNode(folder, demo_home=demo_home, sections=sections, prelude=prelude)
     try:
         yield node.start(when=when)
         assert node.end() == 0, node.log_text()[-3000:]

@@ -9,20 +9,15 @@ import pytest
 
 from swarm.audio import write_wav
 from swarm.errors import MycoswarmError
-from tests.speech import NEWS, noise_of, say, silence, trimmed
+from tests.speech import NEWS, noise_of, silence
 from tests.whole.bus_watch import bus_watch
+from tests.whole.room import spoken
 from tests.whole.running_node import RunningNode
 from tests.whole.what_was_said import what_was_said
 
-pytestmark = pytest.mark.xdist_group("whole-spoken")
-
-NABU = trimmed(say("okay nabu"))
+NABU = spoken("okay nabu", "en-us")
 SILENCE = silence(0.4)
 STAGES = ["wake", "speech_end", "endpoint", "transcript", "intent", "action_confirmed", "first_audio", "last_audio"]
-
-
-def spoken(text: str, voice: str = "en-us") -> bytes:
-    return trimmed(say(text, voice))
 
 
 def test_wake_word_and_command_switch_the_lamp_and_the_reply_says_so(flat_node: RunningNode, tmp_path: Path) -> None:
@@ -59,13 +54,13 @@ def test_wake_word_and_command_switch_the_lamp_and_the_reply_says_so(flat_node: 
 @pytest.mark.parametrize(
     ("recording", "wake", "transcript"),
     [
-        (SILENCE + spoken("okay nabu turn off the bedroom lamp") + SILENCE, True, "turn off the bedroom lamp"),
+        (SILENCE + spoken("okay nabu turn off the bedroom lamp", "en-us") + SILENCE, True, "turn off the bedroom lamp"),
         (SILENCE + spoken("okay nabu turn on the bedroom fan", "en-gb-x-rp+m3"), True, "turn on the bedroom fan"),
         (SILENCE + NABU + silence(1.5) + spoken("turn on the hallway light"), True, "turn on the hallway light"),
         (spoken("turn off the hallway light", "en-gb-x-rp+m3"), False, "turn off the hallway light"),
         (spoken("what time is it"), False, "what time is it"),
     ],
-    ids=["one-breath", "one-breath-other-voice", "pause", "no-wake", "question"],
+    ids=["one-breath", "one-breath-another-voice", "pause", "no-wake", "question"],
 )
 def test_each_way_of_asking_is_understood(
     flat_node: RunningNode, recording: bytes, wake: bool, transcript: str
