@@ -114,6 +114,10 @@ class VoiceHub:
             log.info("satellite %s disconnected", hello.satellite)
         return socket
 
+    async def close(self) -> None:
+        """End all sessions, in good order: their satellites are told rather than cut off."""
+        await asyncio.gather(*(session.close() for session in list(self._sessions.values())))
+
     # ---- what skills and timers ask of satellites
 
     def in_area(self, area: str) -> tuple[str, ...]:

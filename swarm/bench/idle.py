@@ -6,6 +6,7 @@ import asyncio
 import time
 from asyncio.subprocess import PIPE, Process
 
+from edge.service import IDLE_BURST_FRAMES
 from edge.sources import FRAME_BYTES, FRAME_S
 from swarm.bench.node import BenchNode
 from swarm.bench.report import Measurement, Section
@@ -14,6 +15,9 @@ from swarm.errors import MycoswarmError
 CONNECT_S = 20.0
 SETTLE_S = 3.0
 NAME = "idle"
+CHUNK_S = IDLE_BURST_FRAMES * FRAME_S
+"""As a satellite takes audio from a microphone while idle; `arecord` hands over no less at a time."""
+CHUNK_BYTES = IDLE_BURST_FRAMES * FRAME_BYTES
 
 
 async def measure_idle(node: BenchNode, pcm: bytes, *, seconds: float) -> Section:
@@ -43,22 +47,22 @@ async def measure_idle(node: BenchNode, pcm: bytes, *, seconds: float) -> Sectio
             Measurement("resident memory of the satellite", resident / 1e6, "MB", most=90),
         ),
         (
-            f"`mycoswarm listen`, fed 20 ms at a time for {took_s:.0f} s with people talking who say no wake word. "
-            "While idle only the wake model works; the voice activity detector starts with the wake word.",
+            f"`mycoswarm listen`, fed {CHUNK_S * 1000:.0f} ms at a time for {took_s:.0f} s with people talking who say "
+            "no wake word. While idle only the wake model works; the voice activity detector starts with it.",
         ),
     )
 
 
 async def _feed(process: Process, pcm: bytes) -> None:
-    """Write as a sound card does: 20 ms when they are over."""
+    """Write in real time, again and again."""
     assert process.stdin is not None
     began, number = time.monotonic(), 0
     while True:
         number += 1
-        await asyncio.sleep(max(0.0, began + number * FRAME_S - time.monotonic()))
-        start = number * FRAME_BYTES % (len(pcm) - FRAME_BYTES)
+        await asyncio.sleep(max(0.0, began + number * CHUNK_S - time.monotonic()))
+        start = (number - 1) % (len(pcm) // CHUNK_BYTES) * CHUNK_BYTES
         try:
-            process.stdin.write(pcm[start - start % 2 :][:FRAME_BYTES])
+            process.stdin.write(pcm[start : start + CHUNK_BYTES])
             await process.stdin.drain()
         except ConnectionError:
             return

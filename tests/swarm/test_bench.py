@@ -97,6 +97,16 @@ def test_a_tail_is_silence_and_noise_is_as_loud_as_asked() -> None:
     assert mixed(silence(0.1), white_noise(0.1), 10.0) == silence(0.1)
 
 
+def test_voices_and_speeds_differ() -> None:
+    async def use(speech: Speech) -> list[bytes]:
+        hurried = [await speech.speak("turn on the lamp", "en-us", words_per_minute=speed) for speed in (130, 200)]
+        return [*hurried, *[await speech.speak("turn on the lamp", voice) for voice in WAKE_VOICES]]
+
+    slow, fast, *voices = with_speech(use)
+    assert len(slow) > 1.2 * len(fast)
+    assert len(set(voices)) == len(WAKE_VOICES) >= 20
+
+
 def test_an_unknown_flite_voice_is_an_error() -> None:
     async def use(speech: Speech) -> None:
         if "flite:slt" not in speech.speakers:
