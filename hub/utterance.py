@@ -74,18 +74,16 @@ class IncomingUtterance:
     async def run(self) -> None:
         """Work until the transcript is made or the task is cancelled."""
         stream: TranscriptionStream | None = None
-        latest: Transcript | None = None
         try:
             stream = await self._transcriber.open(language=self._context.language)
             deadline = asyncio.get_running_loop().time() + MAX_S
             while (pcm := await self._next(deadline)) != b"":
                 if pcm is not None:
                     await stream.feed(pcm)
-                    latest = None
                 else:
-                    latest = await stream.transcript()
-                    await self._hint(self._verdict(latest), latest.text)
-            self._result.set_result(latest or await stream.transcript())
+                    heard = await stream.so_far()
+                    await self._hint(self._verdict(heard), heard.text)
+            self._result.set_result(await stream.transcript())
         except EngineError as error:
             self._fail(error)
         finally:
@@ -107,11 +105,8 @@ class IncomingUtterance:
         return self._todo.get_nowait()
 
     def _verdict(self, heard: Transcript) -> Verdict:
-        if heard.complete is False:
-            return "incomplete" if heard.text else "unclear"
-        if not heard.accepted:
-            return "unclear"
-        return self._judge(heard.text, self._context)
+        verdict = self._judge(heard.text, self._context) if heard.text else "unclear"
+        return "unclear" if verdict == "complete" and not heard.accepted else verdict
 
     def _fail(self, error: EngineError) -> None:
         if not self._result.done():

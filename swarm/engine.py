@@ -22,8 +22,6 @@ class Transcript(msgspec.Struct, frozen=True):
     """Lower case words for a commands-only engine; as the model writes it for others. Empty: nothing."""
     accepted: bool = True
     """False when the engine itself thinks that this was no command (commands-only engines)."""
-    complete: bool | None = None
-    """Whether the words so far make a whole sentence of the grammar; None when the engine has no grammar."""
     score: float = 0.0
     """The engine's own confidence; larger is better, scale is the engine's."""
 
@@ -34,8 +32,11 @@ class TranscriptionStream(Protocol):
     async def feed(self, pcm: bytes) -> None:
         """More audio."""
 
+    async def so_far(self) -> Transcript:
+        """What was heard so far, in a pause: the sentence may go on, and more audio may be fed."""
+
     async def transcript(self) -> Transcript:
-        """Transcribe everything fed so far. May be called again after more audio: it is then all done anew."""
+        """What was heard, now that the utterance is over. Nothing is fed after it."""
 
     async def close(self) -> None:
         """Free the stream; cancels a transcription under way. Safe to call twice."""

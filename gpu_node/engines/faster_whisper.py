@@ -109,6 +109,10 @@ class WhisperStream:
             raise EngineError(f"the utterance is longer than {MAX_SECONDS:g} s")
         self._pcm += pcm
 
+    async def so_far(self) -> Transcript:
+        """The same as `transcript`, which costs nothing then if no audio follows."""
+        return await self.transcript()
+
     async def transcript(self) -> Transcript:
         """Transcribe everything fed so far; one that still waits for less audio is dropped, and fails."""
         if self._work is None or self._work_bytes != len(self._pcm) or self._work.failed:

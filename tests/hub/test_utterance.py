@@ -160,7 +160,7 @@ def test_cancelled_utterance_leaves_the_engine_to_the_next(kind: str) -> None:
 # ---- what only shows with a scripted one
 
 
-def test_transcript_of_a_pause_is_the_answer_when_only_silence_follows() -> None:
+def test_silence_after_a_pause_is_not_transcribed() -> None:
     async def check() -> None:
         transcriber = ScriptedTranscriber(CLIPS)
         async with begun(transcriber) as one:
@@ -169,7 +169,7 @@ def test_transcript_of_a_pause_is_the_answer_when_only_silence_follows() -> None
             await one.hint()
             one.feed(silence(0.3))
             assert (await one.transcript()).text == LAMP
-            assert transcriber.transcribed == [len(LAMP_CLIP)]
+            assert transcriber.transcribed == [len(LAMP_CLIP), len(LAMP_CLIP)]
         assert (transcriber.opened, transcriber.closed) == (1, 1)
 
     asyncio.run(check())

@@ -106,23 +106,30 @@ def test_the_wake_word_alone_is_an_empty_transcript() -> None:
     assert with_engine(use).text == ""
 
 
-def test_a_sentence_without_its_end_is_incomplete_and_complete_once_the_end_was_said() -> None:
+def test_a_pause_shows_the_beginning_of_a_sentence_and_its_end_the_whole() -> None:
     begun, rest = trimmed(say("turn on the", "en-us")), trimmed(say("kitchen lamp", "en-us"))
 
-    async def use(engine: PocketsphinxTranscriber) -> tuple[Transcript, Transcript]:
+    async def use(engine: PocketsphinxTranscriber) -> list[Transcript]:
         for text in COMMANDS[:3]:
             await heard(engine, spoken(text))
         stream = await engine.open(language="en")
-        await stream.feed(silence(0.2) + begun + silence(0.2))
-        first = await stream.transcript()
-        await stream.feed(rest + silence(0.2))
-        second = await stream.transcript()
-        await stream.close()
-        return first, second
+        await stream.feed(silence(0.2) + begun + silence(0.13))
+        first = await stream.so_far()
+        await stream.feed(silence(0.1) + rest + silence(0.13))
+        return [first, await stream.so_far(), await stream.transcript()]
 
-    first, second = with_engine(use)
-    assert not (first.accepted and first.complete), first
-    assert (second.text, second.complete) == ("turn on the kitchen lamp", True)
+    first, second, last = with_engine(use)
+    assert HOME.judge(first.text, IN_THE_KITCHEN) == "incomplete", first
+    assert (second.text, second.accepted) == ("turn on the kitchen lamp", True)
+    assert (last.text, last.accepted) == ("turn on the kitchen lamp", True)
+
+
+def test_a_sentence_that_never_ended_is_not_accepted() -> None:
+    async def use(engine: PocketsphinxTranscriber) -> Transcript:
+        await heard(engine, spoken(COMMANDS[0]))
+        return await heard(engine, spoken("set the living room"))
+
+    assert not with_engine(use).accepted
 
 
 def test_grammar_changes_between_utterances_and_words_unknown_to_the_dictionary_are_pronounced() -> None:
