@@ -9,7 +9,7 @@ run: $(VENV)/.run-ready
 	$(BIN)/mycoswarm up --demo-home
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup-test
 	$(BIN)/ruff check .

@@ -77,6 +77,8 @@ def _program() -> str:
     if shutil.which("mycoswarm"):
         return "mycoswarm"
     program = Path(sys.argv[0]).absolute()
+    if program.name == "__main__.py":
+        return f"{Path(sys.executable).name} -m swarm"
     try:
         return str(program.relative_to(Path.cwd()))
     except ValueError:

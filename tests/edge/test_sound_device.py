@@ -46,10 +46,12 @@ async def until_heard(frames: object, hz: float) -> None:
             return
 
 
-def test_microphone_hears_what_the_speaker_plays_and_silence_once_it_is_stopped(pulse: object) -> None:
+def test_microphone_hears_what_the_speaker_plays_and_silence_once_it_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def check() -> None:
         speaker, started = Speaker(), asyncio.Event()
-        async with asyncio.timeout(40), aclosing(Microphone().frames()) as frames:
+        async with asyncio.timeout(15), aclosing(Microphone().frames()) as frames:
             await anext(frames)
             await speaker.start(22_050, lambda at: started.set())
             playing = asyncio.create_task(speaker.write(tone(600, 60, 22_050)))
@@ -68,7 +70,16 @@ def test_microphone_hears_what_the_speaker_plays_and_silence_once_it_is_stopped(
             await speaker.drain()
         await speaker.close()
 
-    asyncio.run(check())
+    # On a busy machine a null sink stalls as no sound card does; then once more with a new server.
+    for attempt in range(4):
+        with pulse_server(monkeypatch):
+            look_again()
+            try:
+                asyncio.run(check())
+                return
+            except TimeoutError:
+                if attempt == 3:
+                    raise
 
 
 def test_a_microphone_that_is_unplugged_is_an_error_that_names_it(pulse: subprocess.Popen[bytes]) -> None:
