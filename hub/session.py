@@ -40,6 +40,8 @@ from swarm.trace import TraceRecorder
 
 SEND_S = 10.0
 """A satellite that takes nothing for this long is gone."""
+STILL_WORKING_S = 4.0
+"""A satellite gives up after 10 s without a word about its utterance."""
 AHEAD_S = 10.0
 """Speech is sent at most this far ahead of its playing, so that a long answer can still be interrupted."""
 MAX_OPEN_TRACES = 8
@@ -211,15 +213,25 @@ class Session:
             recorder.mark("transcript")
             recorder.note(transcript=text)
             await self.send(Transcribed(utterance_id, text))
-            answer = await self._parts.conversation().answer(text, context=self._context, recorder=recorder)
+            working = self._start(self._keep_waiting(utterance_id, text))
             try:
-                async with self._speaking:
-                    await self._say(answer, recorder)
+                answer = await self._parts.conversation().answer(text, context=self._context, recorder=recorder)
+                try:
+                    async with self._speaking:
+                        await self._say(answer, recorder)
+                finally:
+                    await answer.close()
             finally:
-                await answer.close()
+                working.cancel()
         except asyncio.CancelledError:
             await self._cut_off(recorder)
             raise
+
+    async def _keep_waiting(self, utterance_id: str, text: str) -> None:
+        """A language model may need half a minute to load: the satellite would give the hub up before."""
+        while True:
+            await asyncio.sleep(STILL_WORKING_S)
+            await self.send(Transcribed(utterance_id, text))
 
     async def _say(self, answer: Answer, recorder: TraceRecorder) -> None:
         """Speak each sentence while the next is being made."""

@@ -239,6 +239,21 @@ def test_first_sentence_is_sent_while_the_second_is_being_made() -> None:
     with_hub(check)
 
 
+def test_satellite_is_told_again_and_again_that_its_answer_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "STILL_WORKING_S", 0.01)
+
+    async def check(hub: Hub) -> None:
+        hub.generator.gate = asyncio.Event()
+        async with peer(hub) as one:
+            await one.ask("u1")
+            for _ in range(4):
+                assert (await one.until(Transcribed)).utterance_id == "u1"
+            hub.generator.gate.set()
+            await one.until(SpeechEnded)
+
+    with_hub(check)
+
+
 @pytest.mark.parametrize("reason", ["nothing_said", "cancelled"])
 def test_utterance_that_wants_no_answer_gets_none(reason: str) -> None:
     async def check(hub: Hub) -> None:
