@@ -31,8 +31,9 @@ class EndpointSettings(msgspec.Struct, frozen=True):
     """Silence after which transcription starts on speculation. Shorter throws more work away, longer answers later."""
     silence_ms: float = 300.0
     """Silence that ends an utterance of which nothing is known. Shorter cuts slow speakers, longer delays answers."""
-    complete_ms: float = 150.0
-    """The same when the words so far are a whole command. Shorter cuts "turn on the lamp … and the fan"."""
+    complete_ms: float = 190.0
+    """The same when the words so far are a whole command. Shorter cuts "turn on the lamp … and the fan": with 150 ms
+    2 % of commands were cut, since between "lamp" and "and" fluent speech is silent for so long."""
     incomplete_ms: float = 900.0
     """The same when they clearly are not ("turn on the …"). Longer keeps a person who gave up waiting."""
     no_speech_s: float = 4.0

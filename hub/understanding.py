@@ -68,9 +68,15 @@ class Understanding:
     def judge(self, text: str, context: Context) -> Verdict:
         """Whether words heard so far are a whole command, clearly lack their end, or neither."""
         words = _words(text)
-        if self.understand(text, context):
-            return "complete"
+        intents = self.understand(text, context)
+        if intents:
+            return "unclear" if self._often_goes_on(intents[-1]) else "complete"
         return "incomplete" if words and words[-1] in _HANGING[self._language] else "unclear"
+
+    def _often_goes_on(self, intent: Intent) -> bool:
+        """ "dim the lamp" (… to twenty percent), "start movie night" (… scene): whole, and yet often not the end."""
+        entity = self._entities.get(str(intent.slots.get("name")))
+        return intent.name == "ChangeBrightness" or (entity is not None and entity.component == "scene")
 
     def _several(self, words: list[str], context: Context, most: int) -> list[Intent]:
         """Commands joined by "and"; what the second leaves out ("… and the fan") is taken from the first."""

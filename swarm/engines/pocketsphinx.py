@@ -39,8 +39,11 @@ MAX_UTTERANCE_BYTES = 20 * RATE * 2
 NOISE_FLOOR_DBFS = -65.0
 """White noise added to all audio: features of digital silence, as synthetic speech and noise gates have it, mislead the
 running mean that the decoder subtracts. Clean commands understood: 92 of 128 without, 124 with."""
-FIRST_MEAN = "51.7,3.5,9.0,9.1"
+FIRST_MEAN = (51.7, 3.5, 9.0, 9.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Where the running mean of the features starts; it adapts to microphone and room with every command."""
+ADAPTATION = 0.2
+"""How much of it each command is. Four people who take turns: 119 of 128 commands with 0.2, 116 when the last few
+make all of it, 111 without adaptation."""
 INCOMPLETE_MARGIN = 500.0
 """By how much (log base 1.0001 of scaled scores) the beginning of a sentence must explain the audio better
 than any whole one. Of 96 whole commands none is above it; of 29 without their end that would be accepted, 24 are."""
@@ -181,7 +184,7 @@ class _Recognizer:
 
     def __init__(self) -> None:
         self._decoders: tuple[Any, ...] = ()
-        self._means = [FIRST_MEAN, FIRST_MEAN]
+        self._means = [np.array(FIRST_MEAN), np.array(FIRST_MEAN)]
         self._heard = 0
         self._listening = False
         self._accepted = False
@@ -238,7 +241,7 @@ class _Recognizer:
         self._heard = 0
         self._accepted = False
         for decoder, mean in zip(self._decoders, self._means, strict=True):
-            decoder.set_cmn(mean)
+            decoder.set_cmn(",".join(f"{value:.4f}" for value in mean))
             decoder.start_utt()
         self._listening = True
 
@@ -279,7 +282,9 @@ class _Recognizer:
                 decoder.end_utt()
             self._listening = False
         if self._accepted:  # what was no command says nothing about how commands sound here
-            self._means = [decoder.get_cmn(False) for decoder in self._decoders]
+            for mean, decoder in zip(self._means, self._decoders, strict=True):
+                heard = np.array([float(value) for value in decoder.get_cmn(False).split(",")])
+                mean += ADAPTATION * (heard - mean)
 
 
 def _hypothesis(decoder: Any) -> tuple[str, float]:

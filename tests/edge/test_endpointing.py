@@ -69,9 +69,9 @@ def test_an_utterance_of_which_nothing_is_known_ends_after_300_ms_of_silence() -
     assert room.events[1:] == [(960 + 96, Paused(96.0)), (960 + 320, Ended("silence", 320.0))]
 
 
-def test_a_complete_command_ends_after_150_ms() -> None:
+def test_a_complete_command_ends_after_190_ms() -> None:
     room = Room(after_wake=False).speech(960).silence(96).hint("complete").silence(1000)
-    assert room.end() == (960 + 160, "silence")
+    assert room.end() == (960 + 192, "silence")
 
 
 def test_a_hint_that_comes_late_ends_the_utterance_at_once() -> None:
@@ -186,14 +186,14 @@ def test_command_in_one_breath_needs_no_pause_before_it() -> None:
 
 
 def test_command_that_was_over_before_the_detection_ends_by_the_hubs_hint() -> None:
-    room = Room(after_wake=True, primed="s" * 6 + "q" * 4).silence(32).hint("complete", "stop")
+    room = Room(after_wake=True, primed="s" * 6 + "q" * 5).silence(32).hint("complete", "stop")
     assert room.names == ["Paused", "Ended"]
     assert room.end() == (32, "silence")
 
 
 def test_command_that_ends_in_the_wake_words_tail_ends_by_the_hubs_hint() -> None:
     room = Room(after_wake=True, primed="s" * 10).speech(128).silence(96).hint("complete", "stop").silence(200)
-    assert room.end() == (128 + 160, "silence")
+    assert room.end() == (128 + 192, "silence")
 
 
 # ---- a television
