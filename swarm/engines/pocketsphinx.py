@@ -261,14 +261,18 @@ class _Recognizer:
         return Transcript(text=words, accepted=bool(words) and score >= ACCEPT_SCORE, score=round(score, 1))
 
     def _transcribe(self) -> Transcript:
-        """The likeliest whole sentence; not accepted when its beginning alone explains the audio much better."""
+        """The likeliest whole sentence, or the words so far where they explain the audio better than any whole one.
+
+        Words so far that are no sentence mean nothing to whoever understands them: nobody acts on half a command.
+        """
+        so_far = self._so_far()
         begun, begun_likelihood = _hypothesis(self._decoders[0])
         for decoder in self._decoders:
             decoder.end_utt()
         self._listening = False
         words, likelihood = _hypothesis(self._decoders[0])
         if words != begun and begun_likelihood - likelihood > INCOMPLETE_MARGIN:
-            return Transcript(text=begun, accepted=False)
+            return so_far
         score = self._score()
         return Transcript(text=words, accepted=bool(words) and score >= ACCEPT_SCORE, score=round(score, 1))
 

