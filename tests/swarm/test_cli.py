@@ -336,6 +336,7 @@ def test_chat_at_a_terminal_has_a_prompt_a_history_and_leaves_by_ctrl_d(
         stderr=theirs,
         env=environment,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     shown = ""
