@@ -1,0 +1,70 @@
+"""Files that only this node's user may read, replaced whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from swarm.errors import StorageError
+
+MAX_BYTES = 4 * 1024 * 1024
+"""Largest file that is read back; the roster of a thousand nodes is a twentieth of it."""
+
+
+def make_private_folder(folder: Path) -> None:
+    """The folder, mode 0700, parents too. Raises `StorageError`."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)  # an older folder may have been open to others
+    except OSError as error:
+        raise _cannot("use the folder", folder, error) from error
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, mode 0600; after a power cut either the old or the new content is there, whole.
+
+    Waits for the disk: from an event loop, call it in a thread. Raises `StorageError`.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mkstemp's mode is 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # the new name too must survive
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise _cannot("write", path, error) from error
+
+
+def read_private(path: Path) -> bytes | None:
+    """The content, None when there is no such file; closes it to others if it was open. Raises `StorageError`."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                os.fchmod(file.fileno(), 0o600)
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _cannot("read", path, error) from error
+    if len(data) > MAX_BYTES:
+        raise StorageError(f"{path} is larger than {MAX_BYTES // 1024**2} MB: it is none of mycoswarm's")
+    return data
+
+
+def _cannot(do: str, path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot {do} {path}: {error.strerror or error}", hint="the node's user must own it, and the disk have room"
+    )
