@@ -12,8 +12,10 @@ import logging
 import os
 import shutil
 import socket
+import ssl
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -31,6 +33,7 @@ _log = logging.getLogger(__name__)
 BrokerKind = Literal["external", "mosquitto", "amqtt"]
 
 USUAL_PORT = 1883
+USUAL_TLS_PORT = 8883
 MAX_MESSAGE_BYTES = 1024 * 1024
 """Largest message on the bus; the longest honest one is a discovery message of a few kilobytes."""
 START_TIMEOUT_S = 20.0
@@ -52,6 +55,13 @@ class BrokerAddress:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     kind: BrokerKind = "external"
+    tls: Callable[[], ssl.SSLContext] | None = field(default=None, repr=False, compare=False)
+    """Makes the context of a connection; None for a connection without TLS. May raise `MycoswarmError`, `OSError`."""
+    server_name: str = ""
+    """What the server has to prove that it is: a node id, or a host's name; empty for `host`."""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 class Broker:
@@ -78,7 +88,7 @@ class Broker:
     async def start(self) -> None:
         """Find or start the broker; raises `BusError`. One in the configuration need not be running yet."""
         if self._config.broker:
-            address = parse_broker_url(self._config.broker)
+            address = parse_broker_url(self._config.broker, authority=self._config.authority)
             if addresses := await _addresses_of(address.host, address.port):
                 lan_address_among(addresses, address.host)
             else:
@@ -232,28 +242,51 @@ def _listens(pid: int, port: int) -> bool:
 # ---- brokers that are already there
 
 
-def parse_broker_url(url: str) -> BrokerAddress:
-    """`mqtt://[user:password@]host[:port]`; raises `BusError`."""
+def parse_broker_url(url: str, *, authority: str = "") -> BrokerAddress:
+    """`mqtt://[user:password@]host[:port]`, or `mqtts://` for TLS; raises `BusError`.
+
+    `authority` is the path of a PEM file: whose certificates the broker is believed by; empty for those that the system
+    believes.
+    """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise _bad_url(url, str(error)) from error
-    if parts.scheme != "mqtt":
-        raise _bad_url(url, "it does not begin with mqtt://")
+    if parts.scheme not in ("mqtt", "mqtts"):
+        raise _bad_url(url, "it does not begin with mqtt:// or mqtts://")
     if not host:
         raise _bad_url(url, "it names no host")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise _bad_url(url, "something follows the port")
     username = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password is not None else None
-    return BrokerAddress(host, USUAL_PORT if port is None else port, username, password)
+    if parts.scheme == "mqtt":
+        if authority:
+            raise BusError(
+                "bus.authority is set, and bus.broker asks for no TLS",
+                hint="write mqtts:// in bus.broker, or remove bus.authority",
+            )
+        return BrokerAddress(host, USUAL_PORT if port is None else port, username, password)
+    usual = USUAL_TLS_PORT if port is None else port
+    return BrokerAddress(host, usual, username, password, tls=lambda: _context_by(authority))
+
+
+def _context_by(authority: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authority or None)
+    except OSError as error:  # ssl.SSLError too
+        raise BusError(
+            f"bus.authority {authority} cannot be read: {error.strerror or error}",
+            hint="name a PEM file with the certificate of the authority that signed the broker's",
+        ) from error
 
 
 def _bad_url(url: str, why: str) -> BusError:
     shown = url.rpartition("@")[2]  # never a password in a log
     return BusError(
-        f"bus.broker …{shown} is no address of a broker: {why}", hint="write mqtt://user:password@host:1883"
+        f"bus.broker …{shown} is no address of a broker: {why}",
+        hint="write mqtt://user:password@host:1883, or mqtts:// for a broker with TLS",
     )
 
 

@@ -1,7 +1,8 @@
 """The node's connection to the MQTT broker (version 3.1.1), which outlives the broker's absences.
 
 Subscriptions are registered once and renewed at every connection. `mycoswarm/node/<name>/presence` (retained) says
-`online` while connected and `offline` after, by the node itself or by its Last Will.
+`online` while connected and `offline` after, by the node itself or by its Last Will; in a swarm it says more
+(`swarm.presence`), and the broker may be another one from one connection to the next (`swarm.swarm_bus`).
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import logging
 import re
 import secrets
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
 from swarm.broker import MAX_MESSAGE_BYTES, BrokerAddress, resolve_on_lan
-from swarm.errors import BusError
+from swarm.errors import BusError, MycoswarmError
 
 _log = logging.getLogger(__name__)
 
@@ -39,10 +41,17 @@ CALL_TIMEOUT_S = 5.0
 """For the broker's answer to anything we ask of it."""
 KEEPALIVE_S = 15
 """A broker that vanished without a word (pulled plug) is noticed after at most 1.5 times this."""
+REFUSED_PAUSE_S = (1.0, 60.0)
+"""Before a subscription that the broker refused is tried again: a cluster that lost a server refuses some until its
+rest agreed on who does what."""
 FAREWELL_TIMEOUT_S = 0.5
 """For saying `offline` at the end."""
 MAX_UNSENT_MESSAGES = 10_000
 """Enough to switch everything in the largest home at once; more fail at once."""
+SOCKET_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 3000),  # ms; the broker's machine acknowledges nothing any more
+)
 UNFIT_FOR_A_LEVEL = re.compile(r"[/+#\x00-\x1f]")
 MAX_LOGGED = 200
 """Characters of a topic in the log."""
@@ -50,14 +59,89 @@ FILTERS_A_PACKET = 200
 """Topic filters in one SUBSCRIBE packet: thousands of single ones would take seconds."""
 
 
+class Brokers(Protocol):
+    """Knows which broker to use: the bus asks before each attempt to connect, and tells what came of it."""
+
+    async def next(self) -> BrokerAddress:
+        """The one to try now; waits while there is none, and between attempts."""
+
+    def connected(self, address: BrokerAddress) -> None:
+        """The broker took the connection."""
+
+    def lost(self, address: BrokerAddress, *, was_connected: bool) -> None:
+        """The connection ended, or never was."""
+
+    async def until_another(self, address: BrokerAddress) -> bool:
+        """Return when the connection to `address` is to be given up for another broker; whether it can still hear a
+        goodbye."""
+
+
+class Presence(Protocol):
+    """What this node says on `topic`, retained."""
+
+    @property
+    def topic(self) -> str:
+        """Where."""
+
+    def last_will(self) -> bytes:
+        """For a connection that begins now: what is true when it has ended."""
+
+    def here(self) -> bytes:
+        """What is true now."""
+
+
+class OneBroker:
+    """`Brokers` of a node that has one, and tries it for ever."""
+
+    def __init__(self, address: BrokerAddress) -> None:
+        self._address = address
+        self._wait_s = 0.0
+        self._pause_s = BACKOFF_S[0]
+
+    async def next(self) -> BrokerAddress:
+        """That one, after a pause when it failed."""
+        await asyncio.sleep(self._wait_s)
+        return self._address
+
+    def connected(self, address: BrokerAddress) -> None:
+        """Nothing: only a loss counts."""
+
+    def lost(self, address: BrokerAddress, *, was_connected: bool) -> None:
+        """Wait longer each time, and from anew after a connection."""
+        self._wait_s = BACKOFF_S[0] if was_connected else self._pause_s
+        self._pause_s = min(self._wait_s * 2, BACKOFF_S[1])
+
+    async def until_another(self, address: BrokerAddress) -> bool:
+        """Never."""
+        await asyncio.Event().wait()
+        return True
+
+
+class OnlineOrOffline:
+    """`Presence` in one word."""
+
+    def __init__(self, node: str) -> None:
+        self.topic = f"mycoswarm/node/{UNFIT_FOR_A_LEVEL.sub('_', node) or 'node'}/presence"
+
+    def last_will(self) -> bytes:
+        """The node is gone."""
+        return b"offline"
+
+    def here(self) -> bytes:
+        """The node is there."""
+        return b"online"
+
+
 class Bus:
     """One connection, kept up by `run`. All methods belong to the event loop that runs it."""
 
-    def __init__(self, address: BrokerAddress, node: str) -> None:
-        """`node` is this node's name; what a topic cannot hold in it becomes `_`."""
-        self._address = address
-        self.presence_topic = f"mycoswarm/node/{UNFIT_FOR_A_LEVEL.sub('_', node) or 'node'}/presence"
-        self._where = f"{address.host}:{address.port}"
+    def __init__(self, broker: BrokerAddress | Brokers, node: str, *, presence: Presence | None = None) -> None:
+        """`node` is this node's name; what a topic cannot hold in it becomes `_`. None for its `presence` says
+        `online` and `offline` under that name."""
+        self._brokers = OneBroker(broker) if isinstance(broker, BrokerAddress) else broker
+        self._presence = presence or OnlineOrOffline(node)
+        self.presence_topic = self._presence.topic
+        self._where = str(broker) if isinstance(broker, BrokerAddress) else "of this swarm"
         self._client: aiomqtt.Client | None = None
         self._connected = asyncio.Event()
         self._callbacks: dict[str, list[OnMessage]] = {}
@@ -131,41 +215,46 @@ class Bus:
 
     async def run(self) -> None:
         """Connect, and connect again whenever the connection is lost; ends only by being cancelled."""
-        pause, longest = BACKOFF_S
         complained = False
         while True:
+            address = await self._brokers.next()
+            self._where = str(address)
             try:
-                await self._serve_one_connection()
+                await self._serve_one_connection(address)
             except (aiomqtt.MqttError, BusError) as error:
                 why = error.__cause__ or error
                 if self.connected:
                     _log.warning("lost the connection to the broker %s: %s", self._where, why)
-                    pause, complained = BACKOFF_S[0], False
+                    complained = False
                 elif not complained:
                     _log.warning("cannot connect to the broker %s: %s; trying on", self._where, why)
                     complained = True
             finally:
+                was_connected = self.connected
                 self._forget_connection()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, longest)
+            self._brokers.lost(address, was_connected=was_connected)
 
-    async def _serve_one_connection(self) -> None:
+    async def _serve_one_connection(self, address: BrokerAddress) -> None:
+        """Returns when another broker is to be used."""
+        will = self._presence.last_will()
         client = MqttClient(
-            await resolve_on_lan(self._address.host, self._address.port),
-            self._address.port,
-            username=self._address.username,
-            password=self._address.password,
+            await resolve_on_lan(address.host, address.port),
+            address.port,
+            username=address.username,
+            password=address.password,
             identifier=f"mycoswarm-{secrets.token_hex(6)}",  # at most 23 characters, which every broker must accept
-            will=aiomqtt.Will(self.presence_topic, "offline", qos=1, retain=True),
+            will=aiomqtt.Will(self.presence_topic, will, qos=1, retain=True),
             timeout=CALL_TIMEOUT_S,
             keepalive=KEEPALIVE_S,
             queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", partial(_Inbox, self._dispatch)),
             max_queued_outgoing_messages=MAX_UNSENT_MESSAGES,
-            socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
+            socket_options=SOCKET_OPTIONS,
+            tls_context=_tls_for(address),
         )
         client.pending_calls_threshold = MAX_UNSENT_MESSAGES  # it warns above this, and many at once are usual here
         client._client.connect_timeout = CONNECT_TIMEOUT_S
         async with client:
+            goodbye = True
             try:
                 self._client = client
                 self._to_unsubscribe.clear()
@@ -173,14 +262,32 @@ class Bus:
                 self._filters_have_changed()
                 self._connected.set()
                 _log.info("connected to the broker %s", self._where)
+                self._brokers.connected(address)
                 self._tell(True)
-                await _while_both_last(self._keep_subscribed(client), _until_disconnected(client))
+                goodbye = await self._until_another(address, client)
+                _log.info("leaving the broker %s for another", self._where)
             except asyncio.CancelledError:
-                # A connection that is closed in good order leaves no Last Will.
-                client.timeout = FAREWELL_TIMEOUT_S
-                with contextlib.suppress(aiomqtt.MqttError):
-                    await client.publish(self.presence_topic, "offline", qos=1, retain=True)
+                await self._part(client, will)
                 raise
+            if goodbye:
+                await self._part(client, will)
+            client.timeout = FAREWELL_TIMEOUT_S
+
+    async def _until_another(self, address: BrokerAddress, client: aiomqtt.Client) -> bool:
+        goodbye = True
+
+        async def wait() -> None:
+            nonlocal goodbye
+            goodbye = await self._brokers.until_another(address)
+
+        await _while_all_last(self._keep_subscribed(client), _until_disconnected(client), wait())
+        return goodbye
+
+    async def _part(self, client: aiomqtt.Client, will: bytes) -> None:
+        """A connection that is closed in good order leaves no Last Will."""
+        client.timeout = FAREWELL_TIMEOUT_S
+        with contextlib.suppress(aiomqtt.MqttError):
+            await client.publish(self.presence_topic, will, qos=1, retain=True)
 
     def _forget_connection(self) -> None:
         self._client = None
@@ -189,10 +296,17 @@ class Bus:
             self._tell(False)
 
     async def _keep_subscribed(self, client: aiomqtt.Client) -> None:
-        await client.publish(self.presence_topic, "online", qos=1, retain=True)
+        await client.publish(self.presence_topic, self._presence.here(), qos=1, retain=True)
+        refused: dict[str, None] = {}
+        pause = REFUSED_PAUSE_S[0]
         while True:
-            await self._filters_changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause if refused else None):
+                    await self._filters_changed.wait()
             self._filters_changed.clear()
+            self._to_subscribe.update((each, None) for each in refused if each in self._callbacks)
+            pause = min(2 * pause, REFUSED_PAUSE_S[1]) if refused else REFUSED_PAUSE_S[0]
+            again, refused = refused, {}
             while self._to_unsubscribe:
                 await client.unsubscribe(_take(self._to_unsubscribe, FILTERS_A_PACKET))
             while self._to_subscribe:
@@ -200,7 +314,9 @@ class Bus:
                 granted = await client.subscribe([(each, self._qos[each]) for each in filters])
                 for each, code in zip(filters, granted, strict=False):
                     if isinstance(code, ReasonCode) and code.is_failure:
-                        _log.warning("the broker %s refuses the subscription to %s", self._where, each)
+                        refused[each] = None
+                        if each not in again:
+                            _log.warning("the broker %s refuses the subscription to %s", self._where, each)
             if not self._filters_changed.is_set():
                 self._filters_sent.set()
 
@@ -270,8 +386,8 @@ class _Inbox(asyncio.Queue[aiomqtt.Message]):
         self._pass_on(item.topic.value, item.payload if isinstance(item.payload, bytes) else b"")
 
 
-async def _while_both_last(*work: Coroutine[Any, Any, None]) -> None:
-    """Run both until one fails, and raise what it raised.
+async def _while_all_last(*work: Coroutine[Any, Any, None]) -> None:
+    """Run all until one ends, and raise what it raised.
 
     No TaskGroup: before Python 3.13 it forgets the cancellation of its own task when a child fails at that moment.
     """
@@ -285,6 +401,29 @@ async def _while_both_last(*work: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _ContextFor:
+    """What paho takes for a TLS context, which would have the server's address proved instead of its name."""
+
+    def __init__(self, context: ssl.SSLContext, server_name: str) -> None:
+        self.check_hostname = context.check_hostname
+        self._context = context
+        self._server_name = server_name
+
+    def wrap_socket(self, sock: socket.socket, *, server_hostname: str, **options: Any) -> ssl.SSLSocket:
+        return self._context.wrap_socket(sock, server_hostname=self._server_name, **options)
+
+
+def _tls_for(address: BrokerAddress) -> ssl.SSLContext | None:
+    """Raises `BusError` when there is no certificate to show, or no authority to check by."""
+    if address.tls is None:
+        return None
+    try:
+        context = address.tls()
+    except (MycoswarmError, OSError) as error:
+        raise BusError(f"no TLS to the broker {address}: {error}") from error
+    return cast("ssl.SSLContext", _ContextFor(context, address.server_name or address.host))
 
 
 async def _until_disconnected(client: aiomqtt.Client) -> None:

@@ -137,6 +137,8 @@ class Member(msgspec.Struct, frozen=True):
     accepts: tuple[Privacy, ...] = ("home", "shared")
     """Privacy labels of what it may be given."""
     protocol: int = PROTOCOL
+    tier: str = ""
+    """See `swarm.tier`; empty while it is not known."""
     heard_at: float = 0.0
     """When it spoke last, on the same clock as `now`."""
     here: bool = False

@@ -5,65 +5,31 @@ Imports are made by the commands that need them: `mycoswarm ask` should be over 
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from swarm import __version__
+from swarm.cli_common import Sentences, config_option, load, patience_s, print_json, running_node
+from swarm.cli_membership import COMMANDS as MEMBERSHIP_COMMANDS
+from swarm.cli_swarm import COMMANDS as SWARM_COMMANDS
+from swarm.cli_tasks import COMMANDS as TASK_COMMANDS
 from swarm.errors import ConfigError, MycoswarmError
 
 if TYPE_CHECKING:
     from swarm.checks import Senses
-    from swarm.client import NodeClient, Status
+    from swarm.client import Status
     from swarm.config import Config
-
-PATIENCE_S = 60.0
-"""How much longer than the language model may take the node may be silent before it is given up."""
 
 STATUS_TIMEOUT_S = 5.0
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
-
-class _Sentences(click.Group):
-    """Commands in the order in which people meet them; errors as a person can read them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a terminal without "°" shows "?"
-        try:
-            return super().invoke(ctx)
-        except ConfigError as error:
-            _fail(error, 2)
-        except MycoswarmError as error:
-            _fail(error, 1)
-        except KeyboardInterrupt:
-            click.echo(err=True)
-            raise SystemExit(130) from None
-
-
-def _fail(error: MycoswarmError, code: int) -> NoReturn:
-    click.echo(f"error: {error.for_person()}", err=True)
-    raise SystemExit(code) from None
-
-
-def _config_option(command: Command) -> Command:
-    path = click.Path(path_type=Path)
-    note = "Configuration file, instead of ~/.config/mycoswarm/config.toml."
-    return click.option("--config", "config_path", type=path, metavar="FILE", help=note)(command)
-
-
-@click.group(cls=_Sentences, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mycoswarm")
 def main() -> None:
     """A voice assistant for the home. Nothing leaves the house.
@@ -73,24 +39,39 @@ def main() -> None:
     mycoswarm ask turn on the kitchen lamp   ask it something
     mycoswarm chat                           talk with it by keyboard
     mycoswarm doctor                         find out what is wrong
+
+    \b
+    mycoswarm init                           make several machines one: this is the first
+    mycoswarm invite, mycoswarm join         let another one in
     """
 
 
 @main.command()
 @click.option("--demo-home", is_flag=True, help="Bring a virtual flat of lamps, blinds, a lock and sensors along.")
-@_config_option
-def up(demo_home: bool, config_path: Path | None) -> None:
+@click.option(
+    "--log",
+    "log_form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="How to log: for people, or one JSON object a line.",
+)
+@config_option
+def up(demo_home: bool, log_form: Literal["text", "json"], config_path: Path | None) -> None:
     """Start this node and stay up until Ctrl-C.
+
+    Listens on loopback only. A machine that belongs to a swarm (init, join) also listens on the LAN, for the other
+    machines of the swarm and nobody else.
 
     \b
     mycoswarm up
     mycoswarm up --demo-home
     """
     import asyncio
-    import logging
 
-    config = _load(config_path)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from swarm.structured_log import log_to
+
+    config = load(config_path)
+    log_to(node=config.node.name, form=log_form)
     from swarm.node import run_node
 
     asyncio.run(run_node(config, demo_home=demo_home))
@@ -105,7 +86,7 @@ def up(demo_home: bool, config_path: Path | None) -> None:
 @click.option("--no-wake", is_flag=True, help="The recording has no wake word before the question.")
 @click.option("--reply", type=click.Path(path_type=Path), metavar="WAV", help="Keep the spoken answer to a recording.")
 @click.option("--json", "as_json", is_flag=True, help="Print answer, intent, outcome and trace as JSON.")
-@_config_option
+@config_option
 def ask(
     text: tuple[str, ...],
     area: str,
@@ -128,20 +109,20 @@ def ask(
             raise click.UsageError('say what you want, such as: mycoswarm ask "turn on the kitchen lamp"')
         if no_wake or reply:
             raise click.UsageError("--no-wake and --reply belong to --audio")
-        _ask_text(_load(config_path), question, area, as_json)
+        _ask_text(load(config_path), question, area, as_json)
     else:
         if question or area:
             raise click.UsageError("ask either by text or by --audio; a recording is heard where the microphone stands")
-        _ask_audio(_load(config_path), audio, not no_wake, reply, as_json)
+        _ask_audio(load(config_path), audio, not no_wake, reply, as_json)
 
 
 def _ask_text(config: Config, question: str, area: str, as_json: bool) -> None:
     from swarm.chat import say_answer
 
-    node = _node(config)
+    node = running_node(config)
     if as_json:
         *_, answer = node.ask(question, area=area)
-        _print_json(answer)
+        print_json(answer)
     else:
         say_answer(node, question, area=area)
 
@@ -154,14 +135,14 @@ def _ask_audio(config: Config, audio: Path, wake: bool, reply: Path | None, as_j
 
     with reply_file(reply) as file:
         pcm = read_wav(audio)
-        node = _node(config, timeout_s=duration_s(pcm) + _patience_s(config))  # it is heard in real time
+        node = running_node(config, timeout_s=duration_s(pcm) + patience_s(config))  # it is heard in real time
         spoken = node.ask_audio(write_wav(pcm), wake=wake)
         if file is not None:
             file.write(spoken.reply_wav)
     if as_json:
         shown = msgspec.structs.asdict(spoken)
         del shown["reply_wav"]  # --reply is the way to get it
-        _print_json(shown)
+        print_json(shown)
         return
     _tell("heard", spoken.transcript)
     _tell("answer", spoken.answer)
@@ -171,7 +152,7 @@ def _ask_audio(config: Config, audio: Path, wake: bool, reply: Path | None, as_j
 @click.option(
     "--area", default="", metavar="ROOM", help='The room you are in: "turn on the light" means the one there.'
 )
-@_config_option
+@config_option
 def chat(area: str, config_path: Path | None) -> None:
     """Talk with the running node by keyboard, or by a pipe, line by line.
 
@@ -181,15 +162,15 @@ def chat(area: str, config_path: Path | None) -> None:
     """
     from swarm.chat import chat as chat_with
 
-    config = _load(config_path)
-    if not chat_with(lambda: _node(config), area=area, history=config.state_dir / "chat_history"):
+    config = load(config_path)
+    if not chat_with(lambda: running_node(config), area=area, history=config.state_dir / "chat_history"):
         raise SystemExit(1)
 
 
 @main.command()
 @click.option("--area", default="", metavar="ROOM", help="The room that the microphone stands in.")
 @click.option("--name", default="listen", metavar="NAME", help="What traces call this satellite.")
-@_config_option
+@config_option
 def listen(area: str, name: str, config_path: Path | None) -> None:
     """Be a satellite that hears raw audio on standard input: 16-bit little-endian mono, 16 kHz.
 
@@ -204,8 +185,8 @@ def listen(area: str, name: str, config_path: Path | None) -> None:
     if sys.stdin is None or not _is_pipe_or_file(sys.stdin.fileno()):
         raise click.UsageError("pipe raw audio into it, as the example in --help does")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    config = _load(config_path)
-    node = _node(config, timeout_s=STATUS_TIMEOUT_S)
+    config = load(config_path)
+    node = running_node(config, timeout_s=STATUS_TIMEOUT_S)
     node.status()
     url = f"{node.url.replace('http', 'ws', 1)}/api/voice"
     asyncio.run(satellite_on_pipe(sys.stdin.buffer, config, url=url, name=name, area=area, tell=_tell))
@@ -215,7 +196,7 @@ def listen(area: str, name: str, config_path: Path | None) -> None:
 @click.argument("utterance", required=False)
 @click.option("--last", type=click.IntRange(1, 500), metavar="N", help="List the newest N instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_config_option
+@config_option
 def trace(utterance: str | None, last: int | None, as_json: bool, config_path: Path | None) -> None:
     """Show how long each stage of an utterance took; of the newest when none is named.
 
@@ -227,20 +208,20 @@ def trace(utterance: str | None, last: int | None, as_json: bool, config_path: P
 
     if utterance and last:
         raise click.UsageError("name an utterance or list the --last ones, not both")
-    node = _node(_load(config_path))
+    node = running_node(load(config_path))
     if last:
         traces = node.traces(last)
-        _print_json(traces) if as_json else click.echo(traces_table(traces))
+        print_json(traces) if as_json else click.echo(traces_table(traces))
         return
     newest = [node.trace(utterance)] if utterance else node.traces(1)
     if not newest:
         raise MycoswarmError("nothing was asked yet", hint='ask something: mycoswarm ask "what time is it"')
-    _print_json(newest[0]) if as_json else click.echo(trace_table(newest[0]))
+    print_json(newest[0]) if as_json else click.echo(trace_table(newest[0]))
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_config_option
+@config_option
 def entities(as_json: bool, config_path: Path | None) -> None:
     """List the devices that the node knows, and how they are.
 
@@ -249,13 +230,13 @@ def entities(as_json: bool, config_path: Path | None) -> None:
     """
     from swarm.tables import entities_table
 
-    found = _node(_load(config_path)).entities()
-    _print_json(found) if as_json else click.echo(entities_table(found) if found else "no devices yet")
+    found = running_node(load(config_path)).entities()
+    print_json(found) if as_json else click.echo(entities_table(found) if found else "no devices yet")
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_config_option
+@config_option
 def timers(as_json: bool, config_path: Path | None) -> None:
     """List the timers that run.
 
@@ -264,37 +245,37 @@ def timers(as_json: bool, config_path: Path | None) -> None:
     """
     from swarm.tables import timers_table
 
-    found = _node(_load(config_path)).timers()
-    _print_json(found) if as_json else click.echo(timers_table(found) if found else "no timers")
+    found = running_node(load(config_path)).timers()
+    print_json(found) if as_json else click.echo(timers_table(found) if found else "no timers")
 
 
 @main.command()
-@_config_option
+@config_option
 def mute(config_path: Path | None) -> None:
     """Stop listening with this machine's microphone.
 
     \b
     mycoswarm mute
     """
-    _node(_load(config_path)).set_muted(True)
+    running_node(load(config_path)).set_muted(True)
     click.echo("muted; `mycoswarm unmute` listens again")
 
 
 @main.command()
-@_config_option
+@config_option
 def unmute(config_path: Path | None) -> None:
     """Listen again with this machine's microphone.
 
     \b
     mycoswarm unmute
     """
-    _node(_load(config_path)).set_muted(False)
+    running_node(load(config_path)).set_muted(False)
     click.echo("listening")
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_config_option
+@config_option
 def doctor(as_json: bool, config_path: Path | None) -> None:
     """Check everything that is needed to hear and answer; works whether or not the node is up.
 
@@ -309,16 +290,20 @@ def doctor(as_json: bool, config_path: Path | None) -> None:
     path = config_path or default_config_path()
     config, wrong = Config(), None
     try:
-        config = _load(config_path)
+        config = load(config_path)
     except ConfigError as error:
         wrong = error
     findings = examine(Examined(config, str(path), wrong, _status(config), _senses(config)))
     if as_json:
-        _print_json(findings)
+        print_json(findings)
     else:
         click.echo(findings_table((each.check, each.status, each.found, each.to_do) for each in findings))
     if any(each.status == "fail" for each in findings):
         raise SystemExit(1)
+
+
+for _command in (*MEMBERSHIP_COMMANDS, *SWARM_COMMANDS, *TASK_COMMANDS):
+    main.add_command(_command)
 
 
 @main.group()
@@ -354,7 +339,7 @@ def bench_voice(quick: bool, as_json: bool, write: Path | None) -> None:
     report = asyncio.run(measure(QUICK if quick else FULL, lambda line: click.echo(line, err=True)))
     if write is not None:
         write_section(write, report)
-    _print_json(report) if as_json else click.echo(report_text(report))
+    print_json(report) if as_json else click.echo(report_text(report))
 
 
 # ---- what the commands share
@@ -371,32 +356,10 @@ def _is_pipe_or_file(descriptor: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode)
 
 
-def _load(config_path: Path | None) -> Config:
-    from swarm.config import load_config
-
-    return load_config(config_path)
-
-
-def _node(config: Config, *, timeout_s: float | None = None) -> NodeClient:
-    from swarm.client import find_node
-
-    return find_node(config.state_dir, timeout_s=timeout_s or _patience_s(config))
-
-
-def _patience_s(config: Config) -> float:
-    return config.language_model.timeout_s + PATIENCE_S
-
-
-def _print_json(value: Any) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(value).decode(), indent=2))
-
-
 def _status(config: Config) -> Status | None:
     """How the running node is; None when there is none."""
     try:
-        return _node(config, timeout_s=STATUS_TIMEOUT_S).status()
+        return running_node(config, timeout_s=STATUS_TIMEOUT_S).status()
     except MycoswarmError:
         return None
 

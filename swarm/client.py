@@ -11,7 +11,7 @@ import binascii
 import http.client
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +38,8 @@ class NodeAddress(msgspec.Struct, frozen=True):
 
     url: str
     pid: int
+    key: str = ""
+    """Shows that whoever asks can read the node's own files: needed for what changes the swarm."""
 
 
 class BrokerStatus(msgspec.Struct, frozen=True):
@@ -88,7 +90,9 @@ def announce_node(state_dir: Path, address: NodeAddress) -> None:
     """Let programs of the same user find the running node. Raises `OSError`."""
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = state_dir / f"{ADDRESS_FILE}.part"
-    unfinished.write_bytes(msgspec.json.encode(address))
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(address))
     unfinished.replace(state_dir / ADDRESS_FILE)
 
 
@@ -99,6 +103,12 @@ def withdraw_node(state_dir: Path) -> None:
 
 def find_node(state_dir: Path, *, timeout_s: float) -> NodeClient:
     """The running node's client; its answers may take `timeout_s`. Raises `NodeUnreachable`."""
+    address = find_address(state_dir)
+    return NodeClient(address.url, timeout_s=timeout_s)
+
+
+def find_address(state_dir: Path) -> NodeAddress:
+    """Where the running node is. Raises `NodeUnreachable`."""
     path = state_dir / ADDRESS_FILE
     try:
         address = msgspec.json.decode(path.read_bytes(), type=NodeAddress)
@@ -106,17 +116,19 @@ def find_node(state_dir: Path, *, timeout_s: float) -> NodeClient:
         raise NodeUnreachable("no mycoswarm node is running here", hint=_START_IT) from error
     except (OSError, msgspec.DecodeError) as error:
         raise NodeUnreachable(f"cannot tell from {path} where the node is: {error}", hint=_START_IT) from error
-    if not _is_alive(address.pid):
+    if not is_alive(address.pid):
         raise NodeUnreachable(f"the mycoswarm node at {address.url} has ended", hint=_START_IT)
-    return NodeClient(address.url, timeout_s=timeout_s)
+    return address
 
 
 class NodeClient:
     """Asks one node. Every method raises `NodeUnreachable`, or `MycoswarmError` with what the node says is wrong."""
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
-        """`timeout_s`: how long the node may be silent; connecting has a deadline of its own."""
+    def __init__(self, url: str, *, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
+        """`timeout_s`: how long the node may be silent; connecting has a deadline of its own. `headers` go with every
+        request."""
         self.url = url
+        self._headers = dict(headers or {})
         self._timeout_s = timeout_s
         try:
             parts = urlsplit(url)
@@ -190,9 +202,9 @@ class NodeClient:
         try:
             connection.connect()
             connection.sock.settimeout(self._timeout_s)
-            connection.request(method, path, body, {"Accept": accept})
+            connection.request(method, path, body, {**self._headers, "Accept": accept})
             response = connection.getresponse()
-            if response.status != 200:
+            if response.status not in (200, 202):
                 raise self._refusal(response.status, response.read(MAX_LINE_BYTES))
             yield response
         except TimeoutError as error:
@@ -229,7 +241,8 @@ class NodeClient:
         return NodeUnreachable(f"what answers at {self.url} is no mycoswarm node of this version ({why})")
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
     if pid <= 0:
         return False
     try:

@@ -11,13 +11,16 @@ import re
 import socket
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from swarm.errors import ConfigError
+from swarm.routing import RoutingSection
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+FixedPort = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Role = Literal["hub", "edge", "gpu", "worker"]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
@@ -58,7 +61,10 @@ class BusSection(Section, frozen=True):
     """[bus]: the MQTT broker."""
 
     broker: str = ""
-    """`mqtt://[user:password@]host[:port]` of a broker that is already there; empty starts one on loopback."""
+    """`mqtt://[user:password@]host[:port]` of a broker that is already there, `mqtts://` with TLS; empty starts one on
+    loopback."""
+    authority: str = ""
+    """PEM file: who signed the certificate of a broker with `mqtts://`; empty for those whom the system believes."""
     port: Port = 0
     """Loopback port of the broker that the node starts; 0 takes 1883 when it is free, else any."""
     discovery_prefix: str = "homeassistant"
@@ -110,6 +116,26 @@ class RecordingSection(Section, frozen=True):
     keep_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 7
 
 
+class SwarmSection(Section, frozen=True):
+    """[swarm]: this machine among others. Nothing of it counts before `mycoswarm init` or `mycoswarm join`."""
+
+    roles: tuple[Role, ...] = ()
+    """Any of hub, edge, gpu, worker; empty finds out. A node that is neither hub nor edge only works for others: it
+    has no voice and knows no devices."""
+    port: FixedPort = 7334
+    """The nodes' port: certificates of this swarm on both sides, or nothing."""
+    enrolment_port: FixedPort = 7335
+    """Open only while a machine is invited or waits for approval."""
+    address: str = ""
+    """Listen on this address only; empty listens on every address of the LAN."""
+    peers: tuple[str, ...] = ()
+    """Nodes that multicast does not reach: `192.168.1.10`, `[fd00::1]:7334`, `attic.local`."""
+    multicast: bool = True
+    """Announce this node by mDNS, and find others so."""
+    private: bool = False
+    """This node may be given tasks that are marked private."""
+
+
 class Config(Section, frozen=True):
     """The whole file."""
 
@@ -120,6 +146,8 @@ class Config(Section, frozen=True):
     speech: SpeechSection = msgspec.field(default_factory=SpeechSection)
     language_model: LanguageModelSection = msgspec.field(default_factory=LanguageModelSection)
     recording: RecordingSection = msgspec.field(default_factory=RecordingSection)
+    swarm: SwarmSection = msgspec.field(default_factory=SwarmSection)
+    routing: RoutingSection = msgspec.field(default_factory=RoutingSection)
 
     @property
     def state_dir(self) -> Path:
@@ -154,8 +182,11 @@ def parse_config(text: str, *, origin: str) -> Config:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
-        key = path.rstrip("`").split("[")[0]
-        raise ConfigError(f"{origin}:{_line_of(text, key)}: {key}: {message}") from error
+        whole = path.rstrip("`")
+        in_table = re.fullmatch(r"([\w.]+)\[(\d+)\](?:\.(\w+).*)?", whole)
+        line = _line_in_table(text, in_table[1], int(in_table[2]), in_table[3]) if in_table else None
+        key = f"{in_table[1]}.{in_table[3]}" if in_table and in_table[3] else whole.split("[")[0]
+        raise ConfigError(f"{origin}:{line or _line_of(text, key)}: {key}: {message}") from error
     for word in config.satellite.wake_words:
         if word not in WAKE_WORDS:
             line = _line_of(text, "satellite.wake_words")
@@ -163,7 +194,37 @@ def parse_config(text: str, *, origin: str) -> Config:
                 f'{origin}:{line}: satellite.wake_words: "{word}" is no wake word',
                 hint=f"wake words are: {', '.join(WAKE_WORDS)}",
             )
+    _check_swarm(config.swarm, text, origin)
     return config
+
+
+def _check_swarm(section: SwarmSection, text: str, origin: str) -> None:
+    if section.port == section.enrolment_port:
+        raise ConfigError(
+            f"{origin}:{_line_of(text, 'swarm.enrolment_port')}: swarm.enrolment_port is the same as swarm.port",
+            hint="give them different numbers",
+        )
+    if section.address and not _is_of_the_lan(section.address):
+        raise ConfigError(
+            f'{origin}:{_line_of(text, "swarm.address")}: swarm.address: "{section.address}" is no address of a LAN',
+            hint="name one of this machine's private addresses, such as 192.168.1.10; empty listens on all of them",
+        )
+    if section.peers:
+        from swarm.static_peers import parse_peers
+
+        try:
+            parse_peers(section.peers, default_port=section.port)
+        except ConfigError as error:
+            raise ConfigError(f"{origin}:{_line_of(text, 'swarm.peers')}: {error}", hint=error.hint) from error
+
+
+def _is_of_the_lan(address: str) -> bool:
+    from swarm.egress import is_lan
+
+    try:
+        return is_lan(address)
+    except ValueError:
+        return False
 
 
 def _refuse_unknown_keys(data: dict[str, Any], text: str, origin: str) -> None:
@@ -198,3 +259,16 @@ def _line_of(text: str, key: str) -> int:
         if "=" in line and full == key:
             return number
     return section_line
+
+
+def _line_in_table(text: str, table: str, index: int, key: str | None) -> int | None:
+    """The line that sets `key` in the `index`-th `[[table]]`, or that begins it; None when there is none."""
+    found, begins = -1, None
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[+\s*([\w.-]+)\s*\]+", line)
+        if header:
+            found += header[1] == table
+            begins = number if header[1] == table and found == index else begins
+        elif found == index and begins and key and re.match(rf"\s*{re.escape(key)}\s*=", line):
+            return number
+    return begins

@@ -22,6 +22,7 @@ from swarm.event_log import AnswerTooLong
 from swarm.lease import live_hubs, rank
 from swarm.placement import Choice, Nowhere, SentKey, choose_node
 from swarm.routing import RoutingSection, route
+from swarm.structured_log import log_context
 from swarm.task import (
     Accepted,
     Ended,
@@ -60,8 +61,10 @@ class Dispatcher:
         routing: RoutingSection,
         members: Callable[[], Sequence[Member]],
         execute_at: ExecuteAt,
+        ended: Callable[[TaskRecord], None] = lambda _: None,
     ) -> None:
-        """`members` holds this node too, marked `here`."""
+        """`members` holds this node too, marked `here`; `ended` hears of each task at its end."""
+        self._ended = ended
         self.circuits = Circuits()
         self.tasks = TaskMemory()
         self._node = node
@@ -79,7 +82,8 @@ class Dispatcher:
             return same
         task = TaskRecord(request, route(self._routing, request), self._loop.time())
         self.tasks.add(task)
-        task.runner = self._loop.create_task(self._run(task))
+        with log_context(task=task.name):
+            task.runner = self._loop.create_task(self._run(task))
         task.runner.add_done_callback(lambda _: self._end(task, Finished("cancelled")))
         return task
 
@@ -142,6 +146,7 @@ class Dispatcher:
         if not task.settled.done():
             task.settled.set_result(None)
         self.tasks.ended(task, task.ended_at, remember=task.refused is None)
+        self._ended(task)
 
 
 class _Carrying:

@@ -42,7 +42,14 @@ from swarm.https_listener import HttpsListener, Limits, whole_requests
 from swarm.identity import Identity
 from swarm.node_api import Refused, errors_as_json, json_answer
 from swarm.tls import enrolment_server_context
-from swarm.tokens import DEFAULT_VALID_S, JoinToken, Redemption, load_invitations, save_invitations
+from swarm.tokens import (
+    DEFAULT_VALID_S,
+    Invitation,
+    JoinToken,
+    Redemption,
+    load_invitations,
+    save_invitations,
+)
 from swarm.trust import Trust
 
 LIMITS = Limits(connections=48, connections_each=8, handshakes=48, request_s=5.0, idle_s=5.0, life_s=15.0)
@@ -146,6 +153,10 @@ class Enrolment:
             self._invitations = invitations
         self._changed.set()
         return token
+
+    def invitations(self) -> list[Invitation]:
+        """Those that wait, and those that ended within the last day."""
+        return list(self._invitations.without_old(self._clock()).all.values())
 
     async def withdraw(self, token_id: bytes | None) -> None:
         """Let nobody in with that token, or with any for None, from now on. Raises `StorageError`."""

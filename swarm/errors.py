@@ -11,7 +11,19 @@
     │   └── EngineUnavailable  the engine cannot be built here: says what is missing
     ├── BusError             the MQTT broker cannot be started or reached
     ├── StorageError         the node cannot write its database (disk full, read-only)
-    └── NodeUnreachable      the command line found no running node, or not the one it wanted
+    ├── BadCertificate       a certificate that is none of ours (swarm.certificates)
+    ├── BadToken             a text that is no join token (swarm.tokens)
+    ├── JoinFailed           this machine was not let in (swarm.joining)
+    ├── NoRoute              the routing table has no rule for a task (swarm.routing)
+    ├── TooManyTasks         this node has all the tasks that it can keep track of (swarm.task_record)
+    ├── KeyConflict          an idempotency key was used for two different tasks (swarm.task_record)
+    ├── AnswerTooLong        the answer to a task exceeds its bound (swarm.event_log)
+    ├── Refused              what a handler of the nodes' port answers instead (swarm.node_api)
+    ├── PeerRefused          another node answered that it does not do this (swarm.peer_session)
+    └── NodeUnreachable      no node answers where one was expected
+        └── PeerUnreachable  another node of the swarm: says which layer failed (swarm.peer_session)
+
+Those with a module are defined there, beside what raises them.
 """
 
 

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -71,18 +72,28 @@ def keep_watch(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_LINK_S * 1000)
 
 
-class HttpsListener:
-    """Serves one application; `start`, then `close`. The application needs the middleware `whole_requests`."""
+class OpenConnection(Protocol):
+    """What a listener knows of a connection whose handshake is done."""
 
-    def __init__(self, app: web.Application, context: Callable[[], ssl.SSLContext], limits: Limits) -> None:
+    @property
+    def tls(self) -> Any:
+        """Its TLS object."""
+
+    def cut(self) -> None:
+        """End it without another byte."""
+
+
+class TlsListener(ABC):
+    """Takes connections and agrees on TLS; what is spoken then is its subclass's."""
+
+    def __init__(self, context: Callable[[], ssl.SSLContext], limits: Limits) -> None:
         """`context` is asked for each connection, so a new certificate counts at once."""
         self.context = context
         self.limits = limits
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=CLOSE_S)
         self._socket: socket.socket | None = None
         self._pause: asyncio.TimerHandle | None = None
         self.handshakes: dict[asyncio.Task[None], None] = {}
-        self._open: dict[_Connection, str] = {}
+        self._open: dict[OpenConnection, str] = {}
         self.refusals = _Refusals()
 
     @property
@@ -99,11 +110,9 @@ class HttpsListener:
 
     async def start(self, host: str, port: int) -> None:
         """Listen on `host`, an address, or all addresses if it is empty; 0 takes any port. Raises `MycoswarmError`."""
-        await self._runner.setup()
         try:
             self._socket = _listening(host, port)
         except OSError as error:
-            await self._runner.cleanup()
             raise MycoswarmError(
                 f"cannot listen on {host or 'any address'}, port {port}: {error.strerror or error}",
                 hint="if another program has the port, give this one another in the configuration",
@@ -111,7 +120,7 @@ class HttpsListener:
         asyncio.get_running_loop().add_reader(self._socket, self._accept)
 
     async def close(self) -> None:
-        """Take no more connections, give answers under way `CLOSE_S`, end."""
+        """Take no more connections, end."""
         if self._socket is None:
             return
         if self._pause is not None:
@@ -122,7 +131,7 @@ class HttpsListener:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
         self._socket.close()
-        await self._runner.cleanup()
+        await self._finish()
         self.cut(lambda tls: True)
 
     def cut(self, wanted: Callable[[Any], bool]) -> int:
@@ -132,11 +141,13 @@ class HttpsListener:
             connection.cut()
         return len(doomed)
 
-    def connection(self, host: str) -> _Connection:
+    @abstractmethod
+    def connection(self, host: str) -> asyncio.Protocol:
         """The protocol of a connection from `host`, whose handshake is under way."""
-        server = self._runner.server
-        assert server is not None
-        return _Connection(server, self.limits, host, self._open, self.refusals)
+
+    @abstractmethod
+    async def _finish(self) -> None:
+        """No more connections come; those that are open will be cut."""
 
     def _accept(self) -> None:
         """A connection waits at the socket, or several."""
@@ -168,6 +179,34 @@ class HttpsListener:
             task.add_done_callback(handshake.over)
 
 
+class HttpsListener(TlsListener):
+    """Serves one application; `start`, then `close`. The application needs the middleware `whole_requests`."""
+
+    def __init__(self, app: web.Application, context: Callable[[], ssl.SSLContext], limits: Limits) -> None:
+        """See `TlsListener`."""
+        super().__init__(context, limits)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=CLOSE_S)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on `host`, an address, or all addresses if it is empty; 0 takes any port. Raises `MycoswarmError`."""
+        await self._runner.setup()
+        try:
+            await super().start(host, port)
+        except MycoswarmError:
+            await self._runner.cleanup()
+            raise
+
+    def connection(self, host: str) -> _Connection:
+        """The protocol of a connection from `host`, whose handshake is under way."""
+        server = self._runner.server
+        assert server is not None
+        return _Connection(server, self.limits, host, self._open, self.refusals)
+
+    async def _finish(self) -> None:
+        """Give answers under way `CLOSE_S`."""
+        await self._runner.cleanup()
+
+
 class _Refusals:
     """Says in the log who is refused and why, and only now and then: strangers must not fill the disk."""
 
@@ -187,7 +226,7 @@ class _Refusals:
 class _Handshake:
     """One connection until TLS is agreed."""
 
-    def __init__(self, listener: HttpsListener, sock: socket.socket, host: str) -> None:
+    def __init__(self, listener: TlsListener, sock: socket.socket, host: str) -> None:
         self._listener = listener
         self._sock = sock
         self._host = host
@@ -213,7 +252,7 @@ class _Handshake:
         if not self._is_asyncios:
             self._sock.close()
 
-    def _connection(self) -> _Connection:
+    def _connection(self) -> asyncio.Protocol:
         self._is_asyncios = True
         return self._listener.connection(self._host)
 
@@ -224,7 +263,7 @@ class _Connection(web.RequestHandler):
     __slots__ = ("_busy", "_life", "_limits", "_open", "_owner", "_refusals", "_slow", "_tls_transport", "tls")
 
     def __init__(
-        self, server: web.Server, limits: Limits, host: str, open_: dict[_Connection, str], refusals: _Refusals
+        self, server: web.Server, limits: Limits, host: str, open_: dict[OpenConnection, str], refusals: _Refusals
     ) -> None:
         super().__init__(
             server,

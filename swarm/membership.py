@@ -47,6 +47,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True):
     capabilities: Annotated[tuple[Capability, ...], msgspec.Meta(max_length=64)] = ()
     accepts: Annotated[tuple[Privacy, ...], msgspec.Meta(max_length=3)] = ("home", "shared")
     protocol: int = PROTOCOL
+    tier: Name = ""
+    """See `swarm.tier`; for people."""
     leaving: bool = False
 
 
@@ -193,5 +195,6 @@ def _member(beat: Beat, known: _Known) -> Member:
         addresses=known.addresses,
         accepts=beat.accepts,
         protocol=beat.protocol,
+        tier=beat.tier,
         heard_at=known.heard_at,
     )

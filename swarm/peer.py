@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from swarm.membership import BEAT_S, Beat, Membership
 from swarm.placement import Nowhere, PlacementTask, choose_node
 from swarm.routing import RoutingSection
 from swarm.task import MAX_HOPS, Order, Privacy, Refused
+from swarm.task_record import TaskRecord
 from swarm.transport import OVER_AT_ONCE, Execution, Receiver, Transport
 from swarm.worker import Worker
 
@@ -32,19 +33,43 @@ class Peer:
         roles: tuple[str, ...] = (),
         addresses: tuple[str, ...] = (),
         accepts: tuple[Privacy, ...] = ("home", "shared"),
+        ended: Callable[[TaskRecord], None] = lambda _: None,
     ) -> None:
         """`incarnation` is larger than at any start before, whatever the clock says; `addresses` are `host:port` of
-        this node's own nodes' port."""
+        this node's own nodes' port; `ended` hears of each task that came in here, at its end."""
         self.node = node
         self.membership = Membership(node)
         self.worker = worker
         self.dispatcher = Dispatcher(
-            node, routing=routing or RoutingSection(), members=self.members, execute_at=self._execute_at
+            node,
+            routing=routing or RoutingSection(),
+            members=self.members,
+            execute_at=self._execute_at,
+            ended=ended,
         )
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._first = Beat(node, incarnation, 0, name, roles, addresses, accepts=accepts)
         self._sequence = 0
+
+    def describe(
+        self,
+        *,
+        addresses: tuple[str, ...] | None = None,
+        roles: tuple[str, ...] | None = None,
+        tier: str | None = None,
+    ) -> None:
+        """Say something else of this node from now on; what is None stays. The others hear it at once."""
+        first = self._first
+        told = msgspec.structs.replace(
+            first,
+            addresses=first.addresses if addresses is None else addresses,
+            roles=first.roles if roles is None else roles,
+            tier=first.tier if tier is None else tier,
+        )
+        if told != first:
+            self._first = told
+            self.beat()
 
     def here(self) -> Member:
         """This node as placement sees it."""
@@ -56,6 +81,7 @@ class Peer:
             roles=first.roles,
             addresses=first.addresses,
             accepts=first.accepts,
+            tier=first.tier,
             here=True,
         )
 

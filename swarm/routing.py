@@ -65,6 +65,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 DEFAULT_RULES = (
+    Rule("ask", needs="ask", timeout_s=120.0),
     Rule("transcribe", "immediate", needs="transcribe", timeout_s=15.0),
     Rule("transcribe", needs="transcribe", timeout_s=600.0),
     Rule("synthesize", "immediate", needs="synthesize", timeout_s=15.0),

@@ -26,8 +26,8 @@ def trace_table(trace: Trace) -> str:
         (mark.stage, mark.node, f"{mark.at_ms:.1f}", f"{mark.at_ms - last:.1f}")
         for mark, last in zip(trace.marks, before, strict=False)
     ]
-    about = _table([(key, value) for key, value in facts.items() if value])
-    return f"{about}\n\n{_table(rows, ('stage', 'node', 'ms', 'step'), right=('ms', 'step'))}" if rows else about
+    about = plain_table([(key, value) for key, value in facts.items() if value])
+    return f"{about}\n\n{plain_table(rows, ('stage', 'node', 'ms', 'step'), right=('ms', 'step'))}" if rows else about
 
 
 def traces_table(traces: Iterable[Trace]) -> str:
@@ -43,7 +43,7 @@ def traces_table(traces: Iterable[Trace]) -> str:
         )
         for trace in traces
     ]
-    return _table(rows, ("utterance", "when", "heard", "answer", "outcome", "ms"), right=("ms",))
+    return plain_table(rows, ("utterance", "when", "heard", "answer", "outcome", "ms"), right=("ms",))
 
 
 def entities_table(entities: Iterable[Mapping[str, Any]]) -> str:
@@ -52,7 +52,7 @@ def entities_table(entities: Iterable[Mapping[str, Any]]) -> str:
         (entry["entity"].get("area", ""), entry["entity"]["name"], entry["entity"]["component"], _state(entry))
         for entry in entities
     ]
-    return _table(sorted(rows), ("area", "name", "kind", "state"))
+    return plain_table(sorted(rows), ("area", "name", "kind", "state"))
 
 
 def timers_table(timers: Iterable[Mapping[str, Any]]) -> str:
@@ -67,7 +67,7 @@ def timers_table(timers: Iterable[Mapping[str, Any]]) -> str:
         )
         for timer in timers
     ]
-    return _table(rows, ("name", "set at", "left", "of", ""), right=("left", "of"))
+    return plain_table(rows, ("name", "set at", "left", "of", ""), right=("left", "of"))
 
 
 def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> str:
@@ -77,7 +77,7 @@ def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> str:
         rows.append((status, check, found))
         if to_do:
             rows.append(("", "", f"→ {to_do}"))
-    return _table(rows, width=90)
+    return plain_table(rows, width=90)
 
 
 def printable(text: str) -> str:
@@ -116,12 +116,13 @@ def _duration(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
-def _table(
+def plain_table(
     rows: Sequence[Sequence[Any]], headers: Sequence[str] = (), *, right: Sequence[str] = (), width: int = 60
 ) -> str:
+    """Rows in columns; cells are made `printable`, line breaks in them stay. `right` names columns of numbers."""
     from tabulate import tabulate
 
-    clean = [[printable(str(cell)) for cell in row] for row in rows]
+    clean = [["\n".join(printable(line) for line in str(cell).split("\n")) for cell in row] for row in rows]
     columns = len(headers) or max((len(row) for row in clean), default=0)
     return tabulate(
         clean,

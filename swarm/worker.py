@@ -18,6 +18,7 @@ from typing import Protocol
 from swarm.capability import Capability, Run, Speed
 from swarm.errors import MycoswarmError
 from swarm.event_log import EventLog
+from swarm.structured_log import log_context
 from swarm.task import (
     PRIORITIES,
     Accepted,
@@ -60,8 +61,10 @@ class TaskEngine(Protocol):
     size: SizeClass
     slots: int
     """Runs at once."""
-    warm: bool
-    """The model is in memory; the engine keeps this true to life."""
+
+    @property
+    def warm(self) -> bool:
+        """The model is in memory; the engine keeps this true to life."""
 
     def run(self, request: TaskRequest) -> AsyncGenerator[Piece, None]:
         """Answer; closing the generator stops the work at once. Raises `EngineError`."""
@@ -82,6 +85,14 @@ class Worker:
     def offers(self, kind: str, model: str) -> bool:
         """Whether there is such an engine here, busy or not."""
         return (kind, model) in self._stands
+
+    def offer(self, engine: TaskEngine) -> None:
+        """Take orders for this engine from now on; one that is offered already stays."""
+        self._stands.setdefault((engine.kind, engine.model), _Stand(engine))
+
+    def withdraw(self, kind: str, model: str) -> None:
+        """Take no more orders for it; those that run or wait here go on."""
+        self._stands.pop((kind, model), None)
 
     def capabilities(self) -> tuple[Capability, ...]:
         """What this node offers now, with its load."""
@@ -145,7 +156,8 @@ class Worker:
     def _start(self, run: _Run, now: float) -> None:
         run.started_at = now
         run.stand.running.add(run)
-        run.task = self._loop.create_task(self._work(run))
+        with log_context(task=run.order.task):  # what is logged while it runs says for which task
+            run.task = self._loop.create_task(self._work(run))
         run.task.add_done_callback(lambda _: self._done_with(run, Finished(run.stopped_as)))
 
     async def _work(self, run: _Run) -> None:

@@ -113,3 +113,40 @@ def test_whatever_the_file_holds_is_a_configuration_or_a_clear_error(text: str) 
         parse_config(text, origin="c.toml")
     except ConfigError as error:
         assert str(error).startswith("c.toml:")
+
+
+def test_swarm_and_routing_are_read() -> None:
+    config = parse_config(
+        """
+        [swarm]
+        roles = ["worker", "gpu"]
+        port = 8000
+        peers = ["192.168.1.10", "[fd00::1]:7334"]
+        [[routing.rule]]
+        type = "chat"
+        model = "qwen2.5:32b"
+        fallback_models = ["qwen2.5:7b"]
+        """,
+        origin="c.toml",
+    )
+    assert config.swarm.roles == ("worker", "gpu")
+    assert config.swarm.port == 8000
+    assert config.routing.rule[0].model == "qwen2.5:32b"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[swarm]\nroles = ["boss"]\n', "c.toml:2: swarm.roles: Invalid enum value 'boss'"),
+        ("[swarm]\nport = 0\n", "c.toml:2: swarm.port: Expected `int` >= 1"),
+        ("[swarm]\n\nenrolment_port = 7334\n", "c.toml:3: swarm.enrolment_port is the same as swarm.port"),
+        ('[swarm]\naddress = "8.8.8.8"\n', 'c.toml:2: swarm.address: "8.8.8.8" is no address of a LAN'),
+        ('[swarm]\naddress = "attic"\n', 'c.toml:2: swarm.address: "attic" is no address of a LAN'),
+        ('[swarm]\npeers = ["8.8.8.8"]\n', 'c.toml:2: static peer "8.8.8.8" is outside the LAN'),
+        ("[swarm]\nprot = 1\n", "c.toml:2: swarm.prot: no such key"),
+        ('[[routing.rule]]\ntype = "chat"\ntimeout_s = 0\n', "c.toml:3: routing.rule.timeout_s: Expected"),
+        ('[[routing.rule]]\ntype = "a"\n[[routing.rule]]\ncolour = 1\n', "c.toml:3: routing.rule: "),
+    ],
+)
+def test_wrong_swarm_is_refused(text: str, complaint: str) -> None:
+    assert complaint in str(refusal(text))

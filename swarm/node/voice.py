@@ -1,50 +1,45 @@
-"""A running node: its services, how they are put together, and how they end."""
+"""The voice assistant of a node: hub, home automation, timers, this machine's own satellite."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import gc
 import logging
-import os
-import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Annotated, Any
+
+import msgspec
 
 from edge.recorded import RecordingResult, run_recording
 from edge.service import Satellite, satellite_of_this_machine
 from edge.voice_activity import SileroVoiceActivity
 from edge.wake_word import MicroWakeDetector
-from gpu_node.engines import ENGINES as ADDED_ENGINES
 from hub.conversation import Conversation
 from hub.home.registry import Home
 from hub.home.virtual_flat import VirtualFlat
 from hub.intent import Context
 from hub.live_understanding import LiveUnderstanding
+from hub.people_port import MAX_ASKS, MAX_TEXT, Say, SpokenAnswer
 from hub.people_port import Node as NodeFace
-from hub.people_port import Say, SpokenAnswer, build_app
-from hub.people_port import start as start_people_port
 from hub.recordings import Recordings
 from hub.timers import Timers
 from hub.voice import VoiceHub
-from swarm import __version__
 from swarm.audio import duration_s, read_wav, write_wav
 from swarm.broker import Broker
 from swarm.bus import Bus
-from swarm.client import BrokerStatus, NodeAddress, Status, announce_node, withdraw_node
+from swarm.client import BrokerStatus, Status
 from swarm.config import Config
-from swarm.engine import Generator, Synthesizer, Transcriber
-from swarm.engines import ENGINES, build
-from swarm.engines.arpabet import pronounce
-from swarm.engines.espeak import EspeakSynthesizer
+from swarm.engine import Generator
 from swarm.errors import AudioError, EngineUnavailable, MycoswarmError, StorageError
 from swarm.first_words import FirstWords
 from swarm.messages import Trace
+from swarm.node.engines import Engines
 from swarm.store import Store
+from swarm.task import Piece, SizeClass, TaskRequest
+from swarm.task_engines import payload_of
 from swarm.trace import TraceRecorder
 
 ANSWER_GRACE_S = 60.0
@@ -54,98 +49,45 @@ RETURN_S = 10.0
 MUTED = "muted"
 VOLUME = "volume."
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("swarm.node")
 
-
-async def run_node(config: Config, *, demo_home: bool = False) -> None:
-    """Run until SIGTERM or SIGINT, then end everything. Raises `MycoswarmError` when the node cannot start."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with _running(config) as node:
-        await node.serve(stop, demo_home=demo_home)
+Service = tuple[str, Coroutine[Any, Any, None]]
+"""What runs until it is cancelled, and its name."""
 
 
 @asynccontextmanager
-async def _running(config: Config) -> AsyncIterator[_Node]:
-    """Everything that is opened at the start and closed at the end, in reverse."""
-    async with AsyncExitStack() as closing:
-        try:
-            config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"cannot make the state folder {config.state_dir}: {error.strerror}",
-                hint="set node.state_dir in the configuration to a folder that this user can write",
-            ) from error
-        closing.enter_context(_claimed(config.state_dir))
-        store = Store(config.state_dir / "mycoswarm.db")
-        await store.open()
-        closing.push_async_callback(store.close)
+async def voice_node(config: Config, engines: Engines, generator: Generator | None) -> AsyncIterator[VoiceNode]:
+    """The assistant with its database and broker, which are closed at the end. `generator` answers what is no
+    command. Raises `MycoswarmError`."""
+    store = Store(config.state_dir / "mycoswarm.db")
+    await store.open()
+    try:
         broker = Broker(config.bus, config.state_dir)
         await broker.start()
-        closing.push_async_callback(broker.close)
-        espeak = EspeakSynthesizer()
-        closing.push_async_callback(espeak.close)
-        synthesizer = _synthesizer(config) or espeak
-        transcriber = _transcriber(config) or build(
-            ENGINES[0], pronounce=lambda words, language: pronounce(espeak, words, language="en-us")
-        )
-        generator = _generator(config)
-        for engine in (synthesizer, transcriber, generator):
-            if engine is not None:
-                closing.push_async_callback(engine.close)
-        node = _Node(config, store, broker, transcriber, synthesizer, generator)
-        runner, node.url = await start_people_port(
-            build_app(node.face(), ask_timeout_s=config.language_model.timeout_s + ANSWER_GRACE_S),
-            port=config.people.port,
-        )
-        closing.push_async_callback(runner.cleanup)
-        closing.push_async_callback(node.end_sessions)
         try:
-            announce_node(config.state_dir, NodeAddress(node.url, os.getpid()))
-        except OSError as error:
-            raise StorageError(
-                f"cannot write the node's address into {config.state_dir}: {error.strerror}",
-                hint="free some space, or make the folder writable by the user that runs mycoswarm",
-            ) from error
-        closing.callback(withdraw_node, config.state_dir)
-        yield node
-
-
-@contextmanager
-def _claimed(state_dir: Path) -> Iterator[None]:
-    """The state folder belongs to this node until the block ends; the kernel sees to that, also when it is killed."""
-    folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageError(
-                f"another mycoswarm node keeps its state in {state_dir}",
-                hint="end that one first, or give this one a folder of its own: node.state_dir in the configuration",
-            ) from error
-        yield
+            yield VoiceNode(config, store, broker, engines, generator)
+        finally:
+            await broker.close()
     finally:
-        os.close(folder)
+        await store.close()
 
 
-class _Node:
+class VoiceNode:
+    """`begin`, then run all `services`; `end_sessions` before the people's port closes."""
+
     def __init__(
-        self,
-        config: Config,
-        store: Store,
-        broker: Broker,
-        transcriber: Transcriber,
-        synthesizer: Synthesizer,
-        generator: Generator | None,
+        self, config: Config, store: Store, broker: Broker, engines: Engines, generator: Generator | None
     ) -> None:
         self.url = ""
+        """Of the people's port, once it listens."""
         self._config = config
         self._store = store
         self._broker = broker
-        self._transcriber = transcriber
-        self._synthesizer = synthesizer
+        self._engines = engines
+        if engines.transcriber is None:
+            raise ValueError("a voice assistant hears")
+        transcriber = self._transcriber = engines.transcriber
+        synthesizer = engines.synthesizer
         self._generator = generator
         self._model: str | None = None
         self._started = time.monotonic()
@@ -180,31 +122,33 @@ class _Node:
         )
         self._satellite: Satellite | None = None
 
-    async def serve(self, stop: asyncio.Event, *, demo_home: bool) -> None:
-        """Run all services until `stop`; an error in one ends the node, so that its supervisor starts it anew."""
+    async def begin(self) -> None:
+        """Once the people's port listens: find this machine's microphone and speaker, and the settings of before."""
         self._satellite = self._own_satellite()
         await self._restore_settings()
-        async with asyncio.TaskGroup() as services:
-            tasks = [
-                services.create_task(self._bus.run(), name="bus"),
-                services.create_task(self._understanding.run(self._transcriber), name="understanding"),
-                services.create_task(self._timers.run(self._announce), name="timers"),
-                services.create_task(self._recordings.run(), name="recordings"),
-                services.create_task(self._look_for_model(), name="language model"),
-                services.create_task(self._spare_the_collector(), name="garbage collector"),
-            ]
-            if self._satellite is not None:
-                tasks.append(services.create_task(self._satellite.run(), name="satellite"))
-            log.info("the node %s is up: %s", self._config.node.name, self.url)
-            if demo_home:
-                flat = VirtualFlat(self._broker.address, prefix=self._config.bus.discovery_prefix)
-                tasks.append(services.create_task(flat.run(), name="virtual flat"))
-                words = FirstWords(self._config, self._synthesizer, self.url, ask=self._ask_audio)
-                tasks.append(services.create_task(self._introduce(flat, words), name="first words"))
-            await stop.wait()
-            log.info("ending")
-            for task in tasks:
-                task.cancel()
+
+    def services(self, *, demo_home: bool) -> list[Service]:
+        """All that runs; an error in one ends the node, so that its supervisor starts it anew."""
+        services: list[Service] = [
+            ("bus", self._bus.run()),
+            ("understanding", self._understanding.run(self._transcriber)),
+            ("timers", self._timers.run(self._announce)),
+            ("recordings", self._recordings.run()),
+            ("language model", self._look_for_model()),
+            ("garbage collector", self._spare_the_collector()),
+        ]
+        if self._satellite is not None:
+            services.append(("satellite", self._satellite.run()))
+        if demo_home:
+            flat = VirtualFlat(self._broker.address, prefix=self._config.bus.discovery_prefix)
+            words = FirstWords(self._config, self._engines.synthesizer, self.url, ask=self._ask_audio)
+            services += [("virtual flat", flat.run()), ("first words", self._introduce(flat, words))]
+        return services
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What it is found to be."""
+        return ("hub", "edge") if self._satellite is not None else ("hub",)
 
     async def end_sessions(self) -> None:
         """Part from all satellites."""
@@ -212,11 +156,11 @@ class _Node:
 
     # ---- what the people's port shows
 
-    def face(self) -> NodeFace:
+    def face(self, status: Callable[[], Status]) -> NodeFace:
         """The node as the people's port sees it."""
         return NodeFace(
             language=self._config.node.language,
-            status=self._status,
+            status=status,
             ask=self._ask,
             ask_audio=self._ask_audio,
             traces=self._store,
@@ -226,27 +170,37 @@ class _Node:
             voice=self._voice.handle,
         )
 
-    def _status(self) -> Status:
-        engines = {"transcriber": self._transcriber.name, "synthesizer": self._synthesizer.name}
-        if self._generator is not None:
-            engines["generator"] = self._generator.name
-        return Status(
-            version=__version__,
-            node=self._config.node.name,
-            url=self.url,
-            roles=("hub", "edge") if self._satellite is not None else ("hub",),
-            uptime_s=round(time.monotonic() - self._started, 1),
+    def add_to(self, status: Status) -> Status:
+        """The status with what only the assistant knows."""
+        return msgspec.structs.replace(
+            status,
             broker=BrokerStatus(self._broker.address.kind, self._bus.connected),
-            engines=engines,
             satellites=self._voice.connected,
             language_model=self._model,
             entities=len(self._home.entities),
         )
 
-    async def _ask(self, text: str, *, context: Context, say: Say) -> Trace:
+    async def answer(self, text: str, context: Context) -> AsyncGenerator[Piece, None]:
+        """What another node was asked: each sentence, then what it was taken for."""
+        recorder = self._recorder(text)
+        answer = await self._conversation.answer(text, context=context, recorder=recorder)
+        try:
+            async for sentence in answer.sentences:
+                yield Piece(text=sentence)
+        finally:
+            await answer.close()
+            await self._store.save_trace(recorder.trace())
+        trace = recorder.trace()
+        yield Piece(value={"intent": trace.intent, "outcome": trace.outcome, "utterance_id": trace.utterance_id})
+
+    def _recorder(self, text: str) -> TraceRecorder:
         recorder = TraceRecorder(uuid.uuid4().hex, node=self._config.node.name, source="text")
         recorder.mark("transcript")
         recorder.note(transcript=text)
+        return recorder
+
+    async def _ask(self, text: str, *, context: Context, say: Say) -> Trace:
+        recorder = self._recorder(text)
         answer = await self._conversation.answer(text, context=context, recorder=recorder)
         try:
             async for sentence in answer.sentences:
@@ -372,27 +326,35 @@ class _Node:
         await words.speak()
 
 
-def _synthesizer(config: Config) -> Synthesizer | None:
-    return _added("piper", voice_path=config.speech.piper_voice) if config.speech.piper_voice else None
+class AskPayload(msgspec.Struct, frozen=True):
+    """What a task of type `ask` asks."""
+
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+    area: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    language: Annotated[str, msgspec.Meta(max_length=35)] = ""
 
 
-def _transcriber(config: Config) -> Transcriber | None:
-    return _added("faster-whisper", model_dir=config.speech.whisper_model) if config.speech.whisper_model else None
+class AskEngine:
+    """The assistant as other nodes use it: understands a sentence, and does or answers what it says."""
 
+    kind = "ask"
+    model = "assistant"
+    size: SizeClass = "any"
+    slots = MAX_ASKS
+    warm = True
 
-def _generator(config: Config) -> Generator | None:
-    section = config.language_model
-    return _added("ollama", url=section.url, model=section.model) if section.url else None
+    def __init__(self, voice: VoiceNode, language: str) -> None:
+        """`language` of questions that name none."""
+        self._voice = voice
+        self._language = language
 
-
-def _added(name: str, **settings: Any) -> Any:
-    """An engine that a person added; without it the node speaks and hears with what came with the package."""
-    manifest = next(each for each in ADDED_ENGINES if each.name == name)
-    try:
-        return build(manifest, **settings)
-    except EngineUnavailable as error:
-        log.error("%s cannot be used: %s", name, error.for_person())
-        return None
+    async def run(self, request: TaskRequest) -> AsyncGenerator[Piece, None]:
+        """See `swarm.worker.TaskEngine`."""
+        asked = payload_of(request, AskPayload)
+        context = Context(area=asked.area, language=asked.language or self._language)
+        async with aclosing(self._voice.answer(asked.text, context)) as pieces:
+            async for piece in pieces:
+                yield piece
 
 
 def _wav_of(result: RecordingResult) -> bytes:

@@ -1,0 +1,219 @@
+"""A machine comes to belong to a swarm: it begins one, or another machine lets it in. Then it is on the disk.
+
+The running node reads it from there at its next beginning (`POST /api/swarm/begin`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from swarm.candidate import Candidate, Change, Found, usable_addresses
+from swarm.certificates import NodeId
+from swarm.config import Config
+from swarm.discovery import FILE_NAME, Discovery
+from swarm.errors import MycoswarmError, StorageError
+from swarm.identity import FOLDER, Identity, forget_identity, open_identity
+from swarm.joining import Admission, Confirm, JoinFailed, join_by_code, join_by_token, settle
+from swarm.learned_addresses import LearnedAddresses, write_whole
+from swarm.peer_session import Address, PeerRefused
+from swarm.private_file import make_private_folder
+from swarm.roster import load_roster
+from swarm.static_peers import parse_peers, resolve
+from swarm.tokens import JoinToken
+from swarm.trust import create_trust
+
+SEARCH_S = 2.0
+"""How long it is listened for enrollers by multicast; they answer within milliseconds, a switch may need a second."""
+CONNECT_S = 1.5
+
+
+class Member(msgspec.Struct, frozen=True):
+    """What this machine is from now on."""
+
+    node_id: NodeId
+    swarm_id: str
+
+
+async def found_swarm(config: Config) -> Member:
+    """Begin a swarm with this machine as its first enroller. Raises `MycoswarmError`."""
+    with _free_identity(config) as identity:
+        authority = await asyncio.to_thread(identity.found_swarm, now=time.time())
+        trust = create_trust(identity.folder, authority.certificate.swarm_id, (authority.certificate,))
+        await trust.admit(identity.node_id, config.node.name)
+        return Member(identity.node_id, trust.swarm_id)
+
+
+async def join_with_token(config: Config, token: JoinToken, *, address: Address | None = None) -> Member:
+    """Join with a token, at `address` or wherever its enroller is found. Raises `MycoswarmError`."""
+    with _free_identity(config) as identity:
+        found = asyncio.ensure_future(_search(config, token.swarm_id, at_first=True))
+        try:
+            places = [address] if address else await _answering(token.addresses)
+            bare = msgspec.structs.replace(token, addresses=())
+            try:
+                admission = await join_by_token(identity, bare, name=config.node.name, addresses=places)
+            except JoinFailed as error:
+                if address is not None or isinstance(error.__cause__, PeerRefused):
+                    raise
+                elsewhere = [place for place in enrolment_places(await found) if place not in places]
+                if not elsewhere:
+                    raise
+                admission = await join_by_token(identity, bare, name=config.node.name, addresses=elsewhere)
+        finally:
+            found.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await found
+        return await _settled(config, identity, admission)
+
+
+async def join_with_code(config: Config, address: Address, confirm: Confirm) -> Member:
+    """Ask the enroller at `address`; a person compares codes. Raises `MycoswarmError`."""
+    with _free_identity(config) as identity:
+        return await _settled(
+            config, identity, await join_by_code(identity, address, name=config.node.name, confirm=confirm)
+        )
+
+
+async def find_enrollers(config: Config) -> list[Candidate]:
+    """Every machine of the LAN that takes machines in now, of whichever swarm. Nothing of it is proved."""
+    return await _search(config, "", at_first=False)
+
+
+def enrolment_places(candidates: Sequence[Candidate]) -> list[Address]:
+    """Where their enrolment ports are."""
+    return list(
+        dict.fromkeys((host, each.enrol_port) for each in candidates if each.enrol_port for host in each.addresses)
+    )
+
+
+def require_no_swarm(config: Config) -> None:
+    """Raises `MycoswarmError` when this machine belongs to a swarm, before anything is asked of a person."""
+    folder = config.state_dir / FOLDER
+    if folder.is_dir():
+        _require_free(open_identity(folder))
+
+
+def forget_swarm(config: Config) -> str:
+    """Belong to no swarm any more; returns the id of the former one. No node may run here. Raises `MycoswarmError`."""
+    folder = config.state_dir / FOLDER
+    identity = open_identity(folder) if folder.is_dir() else None
+    roster = load_roster(folder) if identity else None
+    if identity is None or (identity.certificate is None and roster is None):
+        raise MycoswarmError(
+            "this machine belongs to no swarm", hint="mycoswarm init begins one, mycoswarm join joins one"
+        )
+    with _claimed(config.state_dir):
+        forget_identity(folder)
+        (config.state_dir / FILE_NAME).unlink(missing_ok=True)
+    return roster.swarm_id if roster else identity.certificate.swarm_id if identity.certificate else ""
+
+
+# ---- this machine's identity
+
+
+@contextmanager
+def _free_identity(config: Config) -> Iterator[Identity]:
+    """This machine's identity, which belongs to no swarm yet; nobody else changes it meanwhile."""
+    try:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot make the state folder {config.state_dir}: {error.strerror}",
+            hint="set node.state_dir in the configuration to a folder that this user can write",
+        ) from error
+    folder = config.state_dir / FOLDER
+    make_private_folder(folder)
+    with _claimed(folder):
+        identity = open_identity(folder)
+        _require_free(identity)
+        yield identity
+
+
+def _require_free(identity: Identity) -> None:
+    if identity.certificate is not None or load_roster(identity.folder) is not None:
+        swarm_id = identity.certificate.swarm_id if identity.certificate else "one that it lost its certificate of"
+        raise MycoswarmError(
+            f"this machine belongs to a swarm already: {swarm_id}", hint="take it out of that first: mycoswarm leave"
+        )
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(f"another program uses {folder} just now", hint="wait until it has ended") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _settled(config: Config, identity: Identity, admission: Admission) -> Member:
+    trust = settle(identity, admission, identity.folder)
+    await trust.admit(identity.node_id, config.node.name)
+    now = time.time()
+    learned = LearnedAddresses(trust.swarm_id)
+    for host, port in admission.nodes:
+        learned.proved(admission.enroller, host, port, now)
+    with contextlib.suppress(OSError):  # a hint only: discovery has others
+        write_whole(config.state_dir / FILE_NAME, learned.to_json(now))
+    return Member(identity.node_id, trust.swarm_id)
+
+
+# ---- finding an enroller
+
+
+async def _search(config: Config, swarm_id: str, *, at_first: bool) -> list[Candidate]:
+    """Enrollers of a swarm, or of any; `at_first` returns as soon as there is one."""
+    found: dict[tuple[str, tuple[str, ...]], Candidate] = {}
+    some = asyncio.Event()
+
+    def changed(change: Change) -> None:
+        if isinstance(change, Found) and change.candidate.enrol_port:
+            found[change.candidate.node_id, change.candidate.addresses] = change.candidate
+            some.set()
+
+    section = config.swarm
+    for peer in parse_peers(section.peers, default_port=section.port):
+        candidate = await resolve(peer)
+        if candidate is not None:
+            changed(Found(msgspec.structs.replace(candidate, enrol_port=section.enrolment_port)))
+    if section.multicast:
+        discovery = Discovery(swarm_id=swarm_id, state_dir=config.state_dir, on_change=changed)
+        await discovery.start()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SEARCH_S):
+                    await (some.wait() if at_first else asyncio.Event().wait())
+        finally:
+            await discovery.close()
+    return list(found.values())
+
+
+async def _answering(addresses: Sequence[Address]) -> list[Address]:
+    """Those where somebody listens, in their order: a token may name places that are no more."""
+
+    async def answers(address: Address) -> bool:
+        try:
+            if not usable_addresses([address[0]], loopback=True):
+                return False
+            async with asyncio.timeout(CONNECT_S):
+                _, writer = await asyncio.open_connection(*address)
+        except (OSError, TimeoutError):
+            return False
+        writer.transport.abort()
+        return True
+
+    tried = await asyncio.gather(*(answers(each) for each in addresses))
+    return [address for address, there in zip(addresses, tried, strict=True) if there]

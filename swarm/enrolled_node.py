@@ -1,0 +1,325 @@
+"""An enrolled node's part in its swarm: what listens, who is known, who may come, and the tasks between nodes.
+
+Put together once, from an identity and a roster, and ended together. A machine that belongs to no swarm has none of it
+and listens nowhere beyond loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from swarm.certificates import NodeId
+from swarm.config import Config
+from swarm.discovery import Discovery
+from swarm.enrolment import Enrolment
+from swarm.enrolment_messages import plain_name
+from swarm.errors import MycoswarmError, StorageError
+from swarm.hardware import Hardware
+from swarm.hardware_probe import HardwareProbe
+from swarm.identity import Identity
+from swarm.interfaces import Interface, lan_interfaces
+from swarm.link_transport import MAX_MESSAGE_BYTES, LinkServer, LinkTransport
+from swarm.link_transport import PATH as LINK_PATH
+from swarm.mdns_service import Announcement
+from swarm.member_requests import grant_right, member_routes, say_goodbye
+from swarm.membership import Beat
+from swarm.node_api import NodesPort, asking_node, build_nodes_app, json_answer
+from swarm.peer import Peer
+from swarm.peer_finding import ACQUAINTANCES_PATH, PeerFinder
+from swarm.peer_session import Address, Peers
+from swarm.places import own_places, reachable
+from swarm.private_file import read_private, write_private
+from swarm.renewal import Renewal, renewal_routes
+from swarm.roster import Roster, is_enroller
+from swarm.static_peers import parse_peers
+from swarm.task import Order
+from swarm.task_api import TaskApi
+from swarm.task_record import TaskRecord
+from swarm.tier import TierVerdict, tier_of
+from swarm.tls import TlsContexts
+from swarm.transport import Execution, Receiver
+from swarm.worker import TaskEngine, Worker
+
+LOOK_EVERY_S = 1.0
+"""How often it is looked whether what this node says of itself is still true."""
+HARDWARE_EVERY_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class EnrolledNode:
+    """`start`, then `run` until it is cancelled, then `close`. `discovery` takes what others hear of nodes."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        roster: Roster,
+        *,
+        roles: tuple[str, ...],
+        engines: Sequence[TaskEngine] = (),
+        ended: Callable[[TaskRecord], None] = lambda _: None,
+    ) -> None:
+        """`identity` has a certificate; `ended` hears of each task that came in here. Raises `StorageError`."""
+        section = config.swarm
+        self.identity = identity
+        self.roster = roster
+        self.hardware = Hardware()
+        self.tier: TierVerdict | None = None
+        self._config = config
+        self._roles = roles
+        self._loop = asyncio.get_running_loop()
+        contexts = TlsContexts(identity, roster)
+        self._contexts = contexts
+        self._peers = Peers(contexts, roster, self._addresses_of)
+        self._transport = LinkTransport(self._connect, refused=lambda node: self.peer.peer_refused(node))
+        self.worker = Worker(identity.node_id, engines)
+        self.peer = Peer(
+            identity.node_id,
+            name=config.node.name,
+            incarnation=_next_incarnation(identity),
+            worker=self.worker,
+            transport=self._transport,
+            routing=config.routing,
+            roles=roles,
+            addresses=own_places(self.own_addresses(), section.port),
+            accepts=("private", "home", "shared") if section.private else ("home", "shared"),
+            ended=ended,
+        )
+        self.enrolment = Enrolment(identity, roster, name=config.node.name, nodes_port=section.port, admit=roster.admit)
+        self._finder = PeerFinder(self.peer, self._peers, contexts, roster)
+        self.discovery = Discovery(
+            swarm_id=roster.swarm_id,
+            state_dir=config.state_dir,
+            on_change=self._finder.found,
+            static_peers=parse_peers(section.peers, default_port=section.port),
+            known=roster.is_member,
+            multicast=section.multicast and not self._on_loopback,
+            interfaces=self._interfaces,
+        )
+        self._finder.follow(self.discovery)
+        self._renewal = Renewal(identity, roster, self._peers)
+        self._port = NodesPort(build_nodes_app(self._routes(), roster), contexts, roster)
+        self._unkept: set[tuple[NodeId, str]] = set()
+        """Members, with their names, for which there was no room: said once each."""
+        self._closing = AsyncExitStack()
+
+    # ---- its life
+
+    async def start(self) -> None:
+        """Listen, and begin to look for others. Raises `MycoswarmError` when a port cannot be had."""
+        section = self._config.swarm
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self._peers.close)
+            await self._port.start(section.address, section.port)
+            closing.push_async_callback(self._port.close)
+            closing.push_async_callback(self.peer.close)
+            closing.callback(self.roster.subscribe(self._drop_untrusted))
+            await self.discovery.start(self._announcement())
+            closing.push_async_callback(self.discovery.close)
+            self._closing = closing.pop_all()
+        where = section.address or "every address of the LAN"
+        _log.info(
+            "this node belongs to the swarm %s and listens for its other nodes on %s, port %d",
+            self.roster.swarm_id,
+            where,
+            self._port.port,
+        )
+
+    async def run(self) -> None:
+        """Take part in the swarm until cancelled."""
+        async with asyncio.TaskGroup() as links:
+            transport = links.create_task(self._transport.run(), name="links")
+            try:
+                async with asyncio.TaskGroup() as services:
+                    services.create_task(self.peer.run(), name="membership")
+                    services.create_task(self._finder.run(), name="peer finding")
+                    services.create_task(self._renewal.run(), name="renewal")
+                    services.create_task(self._follow_own_state(), name="own state")
+                    services.create_task(self._look_at_hardware(), name="hardware")
+                    services.create_task(
+                        self.enrolment.run(self._config.swarm.address, self._config.swarm.enrolment_port),
+                        name="enrolment",
+                    )
+            finally:
+                transport.cancel()  # after the goodbye, which it still carries
+
+    async def close(self) -> None:
+        """End all tasks and connections."""
+        await self._closing.aclose()
+
+    def take_roles(self, roles: tuple[str, ...]) -> None:
+        """It turned out to be this; the others hear it."""
+        self._roles = (*roles, *(role for role in self._roles if role == "gpu" and role not in roles))
+        self.peer.describe(roles=self._roles)
+
+    # ---- what a person does
+
+    @property
+    def node_id(self) -> NodeId:
+        """Its id."""
+        return self.identity.node_id
+
+    @property
+    def admits(self) -> bool:
+        """Whether it is an enroller that the swarm honours."""
+        return self.identity.authority is not None and is_enroller(self.roster, self.node_id)
+
+    def enrolment_places(self) -> tuple[Address, ...]:
+        """Where the enrolment port is while it is open, for an invitation."""
+        return tuple(
+            (host, self._config.swarm.enrolment_port)
+            for host in self.own_addresses()
+            if own_places([host], self._config.swarm.enrolment_port)
+        )
+
+    async def grant(self, node: NodeId) -> None:
+        """Let another hub admit machines too. Raises `MycoswarmError`."""
+        await grant_right(self._peers[node], self.roster)
+
+    async def part(self) -> int:
+        """Tell all others that this node leaves for good; how many heard it."""
+        others = [each.node for each in self.peer.members() if not each.here and each.state != "dead"]
+        return sum(await asyncio.gather(*(say_goodbye(self._peers[node]) for node in others)))
+
+    # ---- what other nodes do
+
+    def execute_for(self, peer: str, order: Order, receiver: Receiver) -> Execution:
+        """See `swarm.transport.Service`."""
+        return self.peer.execute_for(peer, order, receiver)
+
+    def peer_refused(self, node: str) -> None:
+        """See `swarm.transport.Service`."""
+        self.peer.peer_refused(node)
+
+    def heard(self, beat: Beat) -> None:
+        """See `swarm.transport.Service`. Who beats has proved that an enroller of this swarm admitted it."""
+        before = self.peer.membership.state(beat.node, self._loop.time())
+        self.peer.heard(beat)
+        if before != "alive" and not beat.leaving:
+            self._finder.met(beat.node)
+        name = plain_name(beat.name)
+        if self.roster.members().get(beat.node) != name and (beat.node, name) not in self._unkept:
+            self._loop.create_task(self._admit(beat.node, name))
+
+    def _routes(self) -> list[web.AbstractRouteDef]:
+        server = LinkServer(self, peer_of=lambda request: asking_node(request).node_id)
+        return [
+            web.get(LINK_PATH, server.handle),
+            web.get(ACQUAINTANCES_PATH, self._tell_acquaintances),
+            *TaskApi(self.peer.dispatcher).routes("/v1"),
+            *renewal_routes(self.identity, self.roster),
+            *member_routes(self.identity, self.roster, is_hub=lambda: "hub" in self._roles),
+        ]
+
+    async def _tell_acquaintances(self, request: web.Request) -> web.Response:
+        return json_answer(self._finder.acquaintances())
+
+    async def _admit(self, node: NodeId, name: str) -> None:
+        try:
+            await self.roster.admit(node, name)
+        except StorageError as error:
+            self._unkept.add((node, name))
+            _log.error("%s is not kept in the roster: %s", node, error)
+
+    def _drop_untrusted(self) -> None:
+        for member in self.peer.members():
+            if self.roster.is_revoked(member.node):
+                self.peer.membership.revoked(member.node)
+                self.discovery.forget(member.node)
+
+    # ---- reaching other nodes
+
+    def _addresses_of(self, node: NodeId) -> Sequence[Address]:
+        """By what it says of itself, then by the ladder of discovery."""
+        found = list(reachable(self.peer.membership.addresses(node)))
+        for candidate in self.discovery.candidates(node):
+            found += [(host, candidate.port) for host in candidate.addresses]
+        return tuple(dict.fromkeys(found))
+
+    @asynccontextmanager
+    async def _connect(self, node: NodeId) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        async with self._peers[node].websocket(LINK_PATH, max_message_bytes=MAX_MESSAGE_BYTES) as socket:
+            where = socket.get_extra_info("peername")
+            if where is not None:
+                self.discovery.proved(node, where[0], where[1])
+            yield socket
+
+    # ---- what this node says of itself
+
+    @property
+    def _on_loopback(self) -> bool:
+        return self._config.swarm.address in ("::1",) or self._config.swarm.address.startswith("127.")
+
+    def own_addresses(self) -> tuple[str, ...]:
+        """Where this node listens, best first."""
+        if self._config.swarm.address:
+            return (self._config.swarm.address,)
+        return tuple(address for interface in lan_interfaces() for address in interface.addresses)
+
+    def _interfaces(self) -> tuple[Interface, ...]:
+        found, only = lan_interfaces(), self._config.swarm.address
+        if not only:
+            return found
+        return tuple(msgspec.structs.replace(each, addresses=(only,)) for each in found if only in each.addresses)
+
+    def _announcement(self) -> Announcement:
+        return Announcement(
+            node_id=self.node_id,
+            swarm_id=self.roster.swarm_id,
+            port=self._config.swarm.port,
+            roles=self._roles,
+            enrol_port=self.enrolment.port or 0,
+        )
+
+    async def _follow_own_state(self) -> None:
+        """Addresses change, the enrolment port opens and closes: tell the others."""
+        announced = self._announcement()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self.peer.describe(addresses=own_places(self.own_addresses(), self._config.swarm.port), roles=self._roles)
+            if (announcement := self._announcement()) != announced:
+                await self.discovery.announce(announcement)
+                announced = announcement
+
+    async def _look_at_hardware(self) -> None:
+        probe = HardwareProbe(state_dir=self._config.state_dir)
+        while True:
+            self.hardware = await probe.look()
+            tier = tier_of(self.hardware)
+            if tier != self.tier:
+                _log.info("this machine is of the tier %s: %s", tier.tier, tier.because)
+            self.tier = tier
+            if self.hardware.gpus and not self._config.swarm.roles and "gpu" not in self._roles:
+                self._roles = (*self._roles, "gpu")
+            self.peer.describe(tier=tier.tier, roles=self._roles)
+            await asyncio.sleep(HARDWARE_EVERY_S)
+
+
+def _next_incarnation(identity: Identity) -> int:
+    """One more than at the start before, whatever the clock says. Raises `StorageError`."""
+    path = identity.folder / "incarnation"
+    before = (read_private(path) or b"0").strip()
+    if not before.isdigit() or len(before) > 15:
+        raise StorageError(
+            f"{path} holds no number", hint="write a larger number into it than there ever was, or join anew"
+        )
+    incarnation = int(before) + 1
+    write_private(path, str(incarnation).encode())
+    return incarnation
+
+
+def require_certificate(identity: Identity) -> None:
+    """Raises `MycoswarmError` for a node that has a roster and no certificate."""
+    if identity.certificate is None:
+        raise MycoswarmError(
+            f"this node has the roster of a swarm and no certificate in {identity.folder}",
+            hint="let it join again: mycoswarm leave, then mycoswarm join",
+        )

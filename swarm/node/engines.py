@@ -1,0 +1,88 @@
+"""The engines of a node, as its configuration names them; where one cannot be used, what comes with the package."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from gpu_node.engines import ENGINES as ADDED_ENGINES
+from swarm.config import Config
+from swarm.engine import Generator, Synthesizer, Transcriber
+from swarm.engines import ENGINES, build
+from swarm.engines.arpabet import pronounce
+from swarm.engines.espeak import EspeakSynthesizer
+from swarm.errors import EngineUnavailable
+from swarm.task_engines import SynthesizeEngine, TranscribeEngine
+from swarm.worker import TaskEngine
+
+log = logging.getLogger("swarm.node")
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What this machine can do by itself."""
+
+    transcriber: Transcriber | None
+    """None only on a node that is no voice assistant."""
+    synthesizer: Synthesizer
+    generator: Generator | None
+
+    def names(self) -> dict[str, str]:
+        """By kind, as a node's status shows them."""
+        all_kinds = {"transcriber": self.transcriber, "synthesizer": self.synthesizer, "generator": self.generator}
+        return {kind: engine.name for kind, engine in all_kinds.items() if engine is not None}
+
+    def for_tasks(self) -> list[TaskEngine]:
+        """What may be offered to other nodes at once. Command mode is not: it hears the sentences of one home. Nor a
+        language model, which comes and goes (`swarm.task_engines.ModelOffer`)."""
+        offered: list[TaskEngine] = [SynthesizeEngine(self.synthesizer)]
+        if self.transcriber is not None and not self.transcriber.commands_only:
+            offered.append(TranscribeEngine(self.transcriber))
+        return offered
+
+
+@asynccontextmanager
+async def engines_of(config: Config, *, hears_commands: bool) -> AsyncIterator[Engines]:
+    """The engines, closed at the end. None starts a process before it is needed. `hears_commands`: the node has a
+    voice assistant, which without a better engine hears in command mode."""
+    espeak = EspeakSynthesizer()
+    transcriber = _transcriber(config)
+    if transcriber is None and hears_commands:
+        transcriber = build(ENGINES[0], pronounce=lambda words, language: pronounce(espeak, words, language="en-us"))
+    engines = Engines(
+        transcriber=transcriber,
+        synthesizer=_synthesizer(config) or espeak,
+        generator=_generator(config),
+    )
+    try:
+        yield engines
+    finally:
+        for engine in (engines.generator, engines.transcriber, engines.synthesizer, espeak):
+            if engine is not None:
+                await engine.close()
+
+
+def _synthesizer(config: Config) -> Synthesizer | None:
+    return _added("piper", voice_path=config.speech.piper_voice) if config.speech.piper_voice else None
+
+
+def _transcriber(config: Config) -> Transcriber | None:
+    return _added("faster-whisper", model_dir=config.speech.whisper_model) if config.speech.whisper_model else None
+
+
+def _generator(config: Config) -> Generator | None:
+    section = config.language_model
+    return _added("ollama", url=section.url, model=section.model) if section.url else None
+
+
+def _added(name: str, **settings: Any) -> Any:
+    """An engine that a person added; without it the node speaks and hears with what came with the package."""
+    manifest = next(each for each in ADDED_ENGINES if each.name == name)
+    try:
+        return build(manifest, **settings)
+    except EngineUnavailable as error:
+        log.error("%s cannot be used: %s", name, error.for_person())
+        return None

@@ -1,0 +1,258 @@
+"""From a configuration to a node that runs, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hub.people_port import build_app
+from hub.people_port import start as start_people_port
+from swarm import __version__
+from swarm.alone import alone
+from swarm.client import BrokerStatus, NodeAddress, Status, announce_node, withdraw_node
+from swarm.config import Config
+from swarm.enrolled_node import EnrolledNode, require_certificate
+from swarm.errors import StorageError
+from swarm.identity import FOLDER, forget_identity, open_identity
+from swarm.node.engines import Engines, engines_of
+from swarm.node.plain_face import plain_face
+from swarm.node_metrics import NodeMetrics
+from swarm.peer import Peer
+from swarm.roster import load_roster
+from swarm.swarm_api import SwarmApi
+from swarm.task_engines import ModelOffer
+from swarm.task_stream import SwarmGenerator
+
+if TYPE_CHECKING:
+    from swarm.node.voice import VoiceNode
+
+ANSWER_GRACE_S = 60.0
+"""Longer than the language model may take, for devices and speech."""
+
+log = logging.getLogger("swarm.node")
+
+
+async def run_node(config: Config, *, demo_home: bool = False) -> None:
+    """Run until SIGTERM or SIGINT, then end everything. Raises `MycoswarmError` when the node cannot start.
+
+    A node that joins or leaves a swarm begins again, from the top, in the same process.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        async with _opened(config) as node:
+            await node.serve(stop, demo_home=demo_home)
+        if node.forgets:
+            _forget(config)
+        del node
+        gc.unfreeze()
+        gc.collect()
+
+
+@asynccontextmanager
+async def _opened(config: Config) -> AsyncIterator[_Node]:
+    """Everything that is opened at the start and closed at the end, in reverse."""
+    async with AsyncExitStack() as closing:
+        _make_state_folder(config.state_dir)
+        closing.enter_context(_claimed(config.state_dir))
+        roles = _wanted_roles(config)
+        is_assistant = "hub" in roles or "edge" in roles
+        engines = await closing.enter_async_context(engines_of(config, hears_commands=is_assistant))
+        metrics = NodeMetrics(__version__)
+        enrolled = _enrolled(config, roles, metrics)
+        generator = engines.generator
+        if enrolled is None:
+            peer = alone(name=config.node.name, roles=roles, routing=config.routing, ended=metrics.ended)
+            closing.push_async_callback(peer.close)
+        else:
+            peer = enrolled.peer
+            generator = SwarmGenerator(peer.dispatcher, peer.members, own=engines.generator)
+        voice: VoiceNode | None = None
+        if is_assistant:
+            # What only a voice assistant needs is not even imported by a node that is none.
+            from swarm.node.voice import AskEngine, voice_node
+
+            voice = await closing.enter_async_context(voice_node(config, engines, generator))
+            peer.worker.offer(AskEngine(voice, config.node.language))
+        for engine in engines.for_tasks():
+            peer.worker.offer(engine)
+        node = _Node(config, roles, engines, peer, enrolled, voice)
+        face = voice.face(node.status) if voice else plain_face(config, peer.dispatcher, node.status)
+        app = build_app(face, ask_timeout_s=config.language_model.timeout_s + ANSWER_GRACE_S)
+        key = secrets.token_urlsafe(24)
+        app.add_routes(
+            SwarmApi(
+                peer,
+                enrolled,
+                key=key,
+                metrics=lambda: metrics.text(peer, enrolled),
+                restart=node.begin_again,
+                leave=node.leave,
+            ).routes()
+        )
+        runner, node.url = await start_people_port(app, port=config.people.port)
+        closing.push_async_callback(runner.cleanup)
+        if voice is not None:
+            voice.url = node.url
+            closing.push_async_callback(voice.end_sessions)
+        if enrolled is not None:
+            await enrolled.start()
+            closing.push_async_callback(enrolled.close)
+        try:
+            announce_node(config.state_dir, NodeAddress(node.url, os.getpid(), key))
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the node's address into {config.state_dir}: {error.strerror}",
+                hint="free some space, or make the folder writable by the user that runs mycoswarm",
+            ) from error
+        closing.callback(withdraw_node, config.state_dir)
+        yield node
+
+
+class _Node:
+    """What runs between the start and the end."""
+
+    def __init__(
+        self,
+        config: Config,
+        roles: tuple[str, ...],
+        engines: Engines,
+        peer: Peer,
+        enrolled: EnrolledNode | None,
+        voice: VoiceNode | None,
+    ) -> None:
+        self.url = ""
+        self.forgets = False
+        """It left its swarm: its identity is forgotten once it has ended."""
+        self._config = config
+        self._roles = roles
+        self._engines = engines
+        self._enrolled = enrolled
+        self._voice = voice
+        self._started = time.monotonic()
+        self._again = asyncio.Event()
+        self._model_offer = ModelOffer(peer.worker, engines.generator) if engines.generator is not None else None
+
+    async def serve(self, stop: asyncio.Event, *, demo_home: bool) -> None:
+        """Run all services until `stop`, or until the node begins again; an error in one ends the node, so that its
+        supervisor starts it anew."""
+        if self._voice is not None:
+            await self._voice.begin()
+            if not self._config.swarm.roles:
+                self._roles = self._voice.roles
+                if self._enrolled is not None:
+                    self._enrolled.take_roles(self._roles)
+        async with asyncio.TaskGroup() as services:
+            tasks = [services.create_task(_either(stop, self._again), name="end")]
+            if self._enrolled is not None:
+                tasks.append(services.create_task(self._enrolled.run(), name="swarm"))
+            if self._model_offer is not None:
+                tasks.append(services.create_task(self._model_offer.run(), name="language model on offer"))
+            log.info("the node %s is up: %s", self._config.node.name, self.url)
+            if self._voice is not None:
+                for name, service in self._voice.services(demo_home=demo_home):
+                    tasks.append(services.create_task(service, name=name))
+            await tasks[0]
+            log.info("beginning again" if self._again.is_set() and not stop.is_set() else "ending")
+            for task in tasks:
+                task.cancel()
+
+    def begin_again(self) -> None:
+        """End, and start with what is on the disk then."""
+        self._again.set()
+
+    async def leave(self) -> None:
+        """Part from the swarm, and begin again as a machine that belongs to none."""
+        if self._enrolled is not None:
+            heard = await self._enrolled.part()
+            log.info("leaving the swarm %s; %d nodes heard it", self._enrolled.roster.swarm_id, heard)
+        self.forgets = True
+        self.begin_again()
+
+    def status(self) -> Status:
+        """For the people's port."""
+        status = Status(
+            version=__version__,
+            node=self._config.node.name,
+            url=self.url,
+            roles=self._roles,
+            uptime_s=round(time.monotonic() - self._started, 1),
+            broker=BrokerStatus("none", connected=False),
+            engines=self._engines.names(),
+            satellites=(),
+            language_model=self._model_offer.model if self._model_offer is not None else None,
+            entities=0,
+        )
+        return status if self._voice is None else self._voice.add_to(status)
+
+
+async def _either(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
+def _wanted_roles(config: Config) -> tuple[str, ...]:
+    if config.swarm.roles:
+        return config.swarm.roles
+    section = config.satellite
+    return ("hub",) if section.microphone == "none" and section.speaker == "none" else ("hub", "edge")
+
+
+def _enrolled(config: Config, roles: tuple[str, ...], metrics: NodeMetrics) -> EnrolledNode | None:
+    """This machine's part in its swarm; None when it belongs to none."""
+    folder = config.state_dir / FOLDER
+    roster = load_roster(folder)
+    if roster is None:
+        return None
+    identity = open_identity(folder)
+    require_certificate(identity)
+    return EnrolledNode(config, identity, roster, roles=roles, ended=metrics.ended)
+
+
+def _forget(config: Config) -> None:
+    forget_identity(config.state_dir / FOLDER)
+    (config.state_dir / "addresses.json").unlink(missing_ok=True)
+    log.info("this machine belongs to no swarm any more and listens nowhere beyond loopback")
+
+
+def _make_state_folder(state_dir: Path) -> None:
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot make the state folder {state_dir}: {error.strerror}",
+            hint="set node.state_dir in the configuration to a folder that this user can write",
+        ) from error
+
+
+@contextmanager
+def _claimed(state_dir: Path) -> Iterator[None]:
+    """The state folder belongs to this node until the block ends; the kernel sees to that, also when it is killed."""
+    folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                f"another mycoswarm node keeps its state in {state_dir}",
+                hint="end that one first, or give this one a folder of its own: node.state_dir in the configuration",
+            ) from error
+        yield
+    finally:
+        os.close(folder)
