@@ -124,7 +124,10 @@ class Conversation:
             return self._told(names, reply, text, dialogue, recorder)
         if self._agent is not None and await self._agent.available():
             return self._from_model(self._agent, text, context, dialogue, words, recorder)
-        reply = Reply(words.talk.not_understood(self._abilities(words)), "not_understood")
+        said = [words.talk.not_understood(self._abilities(words))]
+        if self._home.why_down:  # names of devices that were not heard of yet are not understood
+            said.append(words.deeds.unreachable(self._home.why_down))
+        reply = Reply(" ".join(said), "not_understood")
         return self._told("", reply, text, dialogue, recorder)
 
     def _understand(

@@ -21,7 +21,6 @@ from aiohttp.typedefs import Handler
 
 from hub.home.entity import Entity, State
 from hub.intent import Context
-from hub.timers import Timer
 from swarm.audio import MAX_RECORDING_S
 from swarm.client import Status
 from swarm.errors import AudioError, MycoswarmError
@@ -29,6 +28,8 @@ from swarm.messages import Trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from hub.timer_book import Timer
 
 MAX_TEXT = 2_000
 """Characters of one question."""

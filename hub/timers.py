@@ -3,6 +3,8 @@
 Two clocks. While the hub runs, a timer counts on a steady clock that nobody sets but that goes on while the machine
 sleeps. What is stored is the wall clock's time of its end; when the wall clock is set (a board without a battery gets
 the time from the network after it booted) all ends are stored anew, so that a set clock ends no timer.
+
+Several hubs may share one store (`hub.ledger_timers`): each then knows all timers, and one rings each.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ from typing import Any, Protocol
 import msgspec
 
 from hub.answers import wording
+from hub.timer_book import Running, Timer, TimerBook
 from swarm.errors import MycoswarmError, StorageError
 
 MAX_TIMERS = 50
 MAX_DURATION_S = 100 * 3600.0
-MAX_RINGS = 3
-RING_EVERY_S = 15.0
-"""From the end of one announcement to the next."""
 ANNOUNCE_TIMEOUT_S = 60.0
 """Longer than any announcement takes to speak; a satellite that hangs delays the next timer no longer than this."""
+MAX_KNOWN = 200
+"""Timers of all hubs together."""
 CLOCK_CHECK_S = 30.0
 CLOCK_JUMP_S = 2.0
 
@@ -34,28 +36,6 @@ _log = logging.getLogger(__name__)
 
 Announce = Callable[[str, str], Awaitable[bool]]
 """`await announce(satellite, text)`: speak there, everywhere when the name is empty. False: nobody was there."""
-
-
-class Timer(msgspec.Struct, frozen=True):
-    """One timer as it is stored."""
-
-    id: str
-    duration_s: float
-    """What it was set for, with what was added and taken off since."""
-    ends_at: float
-    """Unix seconds of the wall clock; without meaning while paused."""
-    name: str = ""
-    satellite: str = ""
-    """Where it was set; empty: by typed text, announced everywhere."""
-    area: str = ""
-    paused_left_s: float | None = None
-    """Seconds left when it was paused; None while it runs."""
-    language: str = "en"
-
-    @property
-    def named(self) -> tuple[str, float]:
-        """Its name and duration, as `TimerWords` takes it."""
-        return self.name, self.duration_s
 
 
 class TimerStore(Protocol):
@@ -69,6 +49,19 @@ class TimerStore(Protocol):
 
     async def timers(self) -> Sequence[Mapping[str, Any]]:
         """All that are stored, as they were saved."""
+
+
+class Sharing(Protocol):
+    """How several hubs that have one store share its timers."""
+
+    here: str
+    """This hub's id."""
+
+    def is_mine(self, timer_id: str, hub: str) -> bool:
+        """Whether this hub rings a timer that was set at `hub`. One hub says so, but for moments."""
+
+    def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` after a change of the store, whoever made it; returns what ends that."""
 
 
 class Clock(Protocol):
@@ -104,91 +97,6 @@ class SystemClock:
             pass
 
 
-# ---- the pure part: all times are seconds of the steady clock, given by the caller
-
-
-@dataclass(frozen=True)
-class Running:
-    """A timer and where it stands on the steady clock."""
-
-    timer: Timer
-    ends: float
-    """When it ends; while it rings, when it ended."""
-    rings: int = 0
-    """Announcements made."""
-    next_ring: float | None = None
-    """When to announce (again); None while it has not ended."""
-    everywhere: bool = False
-    """It is announced at all satellites, since the one that set it is gone."""
-    missed: bool = False
-    """It ended while the hub was not running: said once."""
-
-    def left(self, now: float) -> float:
-        """Seconds until it ends."""
-        paused = self.timer.paused_left_s
-        return paused if paused is not None else max(0.0, self.ends - now)
-
-    @property
-    def ended(self) -> bool:
-        """It rings."""
-        return self.next_ring is not None
-
-
-class TimerBook:
-    """All timers, in the order in which they were set. Decides what is due; does nothing by itself."""
-
-    def __init__(self) -> None:
-        self._all: dict[str, Running] = {}
-
-    def put(self, running: Running) -> None:
-        """Insert or replace."""
-        self._all[running.timer.id] = running
-
-    def drop(self, timer_id: str) -> None:
-        """Forget one."""
-        self._all.pop(timer_id, None)
-
-    def get(self, timer_id: str) -> Running | None:
-        """One by its id."""
-        return self._all.get(timer_id)
-
-    def counting(self) -> tuple[Running, ...]:
-        """Those that have not ended, paused ones too."""
-        return tuple(running for running in self._all.values() if not running.ended)
-
-    def ringing(self) -> tuple[Running, ...]:
-        """Those that have ended and were not stopped."""
-        return tuple(running for running in self._all.values() if running.ended)
-
-    def end_due(self, now: float) -> tuple[Running, ...]:
-        """Let those end whose time has come; the ones to announce now, first ended first."""
-        for running in self.counting():
-            if running.timer.paused_left_s is None and running.ends <= now:
-                self.put(replace(running, next_ring=now))
-        due = [running for running in self.ringing() if running.next_ring is not None and running.next_ring <= now]
-        return tuple(sorted(due, key=lambda running: running.ends))
-
-    def announced(self, timer_id: str, now: float) -> bool:
-        """Note an announcement; True when it was the last and the timer is gone."""
-        running = self._all.get(timer_id)
-        if running is None:
-            return True
-        if running.missed or running.rings + 1 >= MAX_RINGS:
-            self.drop(timer_id)
-            return True
-        self.put(replace(running, rings=running.rings + 1, next_ring=now + RING_EVERY_S))
-        return False
-
-    def next_due(self) -> float | None:
-        """When something is to be done next; None when nothing counts or rings."""
-        times = [running.ends for running in self.counting() if running.timer.paused_left_s is None]
-        times += [running.next_ring for running in self.ringing() if running.next_ring is not None]
-        return min(times, default=None)
-
-
-# ---- the part that waits, stores and announces
-
-
 @dataclass(frozen=True)
 class Kept:
     """A timer after a change."""
@@ -202,8 +110,15 @@ class Kept:
 class Timers:
     """The home's timers. Methods act at once; `run` announces."""
 
-    def __init__(self, store: TimerStore, clock: Clock | None = None) -> None:
+    def __init__(self, store: TimerStore, clock: Clock | None = None, *, sharing: Sharing | None = None) -> None:
+        """`sharing` when other hubs have the same store."""
         self._store = store
+        self._sharing = sharing
+        self._unsaved: set[str] = set()
+        """Not in the store, or not as they are here; they count all the same."""
+        self._removed: set[str] = set()
+        """Gone here, and perhaps still in the store."""
+        self._store_changed = False
         self._clock = clock or SystemClock()
         self._book = TimerBook()
         self._changed = asyncio.Event()
@@ -217,7 +132,8 @@ class Timers:
             raise ValueError(f"a timer cannot run for {duration_s} s")
         if len(self._book.counting()) >= MAX_TIMERS:
             return None
-        timer = Timer(uuid.uuid4().hex, duration_s, 0.0, name, satellite, area, None, language)
+        here = self._sharing.here if self._sharing is not None else ""
+        timer = Timer(uuid.uuid4().hex, duration_s, 0.0, name, satellite, area, None, language, here)
         return await self._keep(timer, duration_s)
 
     def all(self) -> tuple[tuple[Timer, float], ...]:
@@ -271,12 +187,24 @@ class Timers:
     async def run(self, announce: Announce) -> None:
         """Take up what is stored, then announce each timer that ends; runs until cancelled."""
         await self._load()
+        end = self._sharing.subscribe(self._note_change) if self._sharing is not None else lambda: None
+        try:
+            await self._run(announce)
+        finally:
+            end()
+
+    async def _run(self, announce: Announce) -> None:
         while True:
             self._changed.clear()
+            if self._store_changed:
+                self._store_changed = False
+                await self._load(again=True)
             await self._follow_wall_clock()
             for running in self._book.end_due(self._clock.steady()):
+                if not self._is_mine(running.timer):
+                    self._book.leave_to_its_owner(running.timer.id, self._clock.steady())
                 # One announcement takes seconds: meanwhile somebody may have stopped the next.
-                if self._book.get(running.timer.id) is not None:
+                elif self._book.get(running.timer.id) is not None:
                     await self._announce(running, announce)
                     if self._book.announced(running.timer.id, self._clock.steady()):
                         await self._forget(running.timer.id)
@@ -305,24 +233,39 @@ class Timers:
         except MycoswarmError as error:
             _log.warning("could not announce %r: %s", text, error)
 
-    async def _load(self) -> None:
-        now, wall = self._clock.steady(), self._clock.wall()
+    def _is_mine(self, timer: Timer) -> bool:
+        return self._sharing is None or self._sharing.is_mine(timer.id, timer.hub)
+
+    def _note_change(self) -> None:
+        self._store_changed = True
+        self._changed.set()
+
+    async def _load(self, *, again: bool = False) -> None:
+        """Take up what is stored; `again`: other hubs may have changed and removed some."""
         try:
             stored = await self._store.timers()
         except StorageError as error:
-            _log.error("timers set before the restart are not known: %s", error)
+            _log.error("stored timers are not known: %s", error)
             return
-        for row in stored[:MAX_TIMERS]:
+        now, wall = self._clock.steady(), self._clock.wall()
+        known: set[str] = set()
+        for row in stored[:MAX_KNOWN]:
             try:
                 timer = msgspec.convert(row, Timer)
             except msgspec.ValidationError as error:
                 _log.error("a stored timer is damaged and is ignored: %s", error)
                 continue
-            if self._book.get(timer.id) is not None:
-                continue  # it was set since the start
+            known.add(timer.id)
+            here = self._book.get(timer.id)
+            if timer.id in self._removed or timer.id in self._unsaved or (here is not None and here.timer == timer):
+                continue
             ends = now + timer.ends_at - wall
             missed = timer.paused_left_s is None and ends <= now
             self._book.put(Running(timer, ends, next_ring=now if missed else None, missed=missed))
+        if again:
+            for timer_id in self._book.ids():
+                if timer_id not in known and timer_id not in self._unsaved:
+                    self._book.drop(timer_id)
 
     def _counting(self, timer_id: str) -> Running | None:
         running = self._book.get(timer_id)
@@ -342,21 +285,29 @@ class Timers:
         self._offset = offset
         for timer_id in [running.timer.id for running in self._book.counting()]:
             running = self._counting(timer_id)
-            if running is not None:  # saving waits for the disk: meanwhile it may have been cancelled
+            if running is not None and self._sharing is not None and running.timer.hub != self._sharing.here:
+                # Its end was stored by a clock that nobody set.
+                self._book.put(replace(running, ends=running.timer.ends_at - offset))
+            elif running is not None:  # saving waits for the disk: meanwhile it may have been cancelled
                 timer = msgspec.structs.replace(running.timer, ends_at=running.ends + offset)
                 self._book.put(replace(running, timer=timer))
                 await self._save(timer)
 
     async def _save(self, timer: Timer) -> bool:
+        self._unsaved.add(timer.id)
         try:
             await self._store.save_timer(msgspec.to_builtins(timer))
         except StorageError as error:
             _log.error("a timer could not be saved: %s", error)
             return False
+        self._unsaved.discard(timer.id)
         return True
 
     async def _forget(self, timer_id: str) -> None:
+        self._removed.add(timer_id)
         try:
             await self._store.delete_timer(timer_id)
         except StorageError as error:
             _log.error("a timer could not be removed from the database: %s", error)
+            return
+        self._removed.discard(timer_id)

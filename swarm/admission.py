@@ -7,33 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 
 from swarm.candidate import Candidate, Change, Found, usable_addresses
 from swarm.certificates import NodeId
-from swarm.config import Config
+from swarm.config import Config, wanted_roles
 from swarm.discovery import FILE_NAME, Discovery
 from swarm.errors import MycoswarmError, StorageError
 from swarm.identity import FOLDER, Identity, forget_identity, open_identity
 from swarm.joining import Admission, Confirm, JoinFailed, join_by_code, join_by_token, settle
 from swarm.learned_addresses import LearnedAddresses, write_whole
-from swarm.peer_session import Address, PeerRefused
-from swarm.private_file import make_private_folder
-from swarm.roster import load_roster
+from swarm.ledger import sync
+from swarm.ledger.ledger import Ledger
+from swarm.peer_session import Address, PeerRefused, Peers
+from swarm.private_file import claimed, make_private_folder
+from swarm.roster import LEDGER, introduce, introduced, open_roster
 from swarm.static_peers import parse_peers, resolve
+from swarm.tls import TlsContexts
 from swarm.tokens import JoinToken
-from swarm.trust import create_trust
 
 SEARCH_S = 2.0
 """How long it is listened for enrollers by multicast; they answer within milliseconds, a switch may need a second."""
 CONNECT_S = 1.5
+FIRST_PULL_S = 10.0
+"""For the swarm's ledger, right after joining; what is not here by then comes when the node runs."""
+
+_log = logging.getLogger(__name__)
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -47,9 +51,12 @@ async def found_swarm(config: Config) -> Member:
     """Begin a swarm with this machine as its first enroller. Raises `MycoswarmError`."""
     with _free_identity(config) as identity:
         authority = await asyncio.to_thread(identity.found_swarm, now=time.time())
-        trust = create_trust(identity.folder, authority.certificate.swarm_id, (authority.certificate,))
-        await trust.admit(identity.node_id, config.node.name)
-        return Member(identity.node_id, trust.swarm_id)
+        swarm_id = authority.certificate.swarm_id
+        roles = dict.fromkeys(("hub", *wanted_roles(config)))  # whoever admits others is one
+        async with Ledger(identity.folder / LEDGER, identity, swarm_id) as ledger:
+            await ledger.found(authority.certificate.pem, name=config.node.name, roles=tuple(roles))
+        introduce(identity.folder, (authority.certificate,))
+        return Member(identity.node_id, swarm_id)
 
 
 async def join_with_token(config: Config, token: JoinToken, *, address: Address | None = None) -> Member:
@@ -60,14 +67,18 @@ async def join_with_token(config: Config, token: JoinToken, *, address: Address 
             places = [address] if address else await _answering(token.addresses)
             bare = msgspec.structs.replace(token, addresses=())
             try:
-                admission = await join_by_token(identity, bare, name=config.node.name, addresses=places)
+                admission = await join_by_token(
+                    identity, bare, name=config.node.name, roles=wanted_roles(config), addresses=places
+                )
             except JoinFailed as error:
                 if address is not None or isinstance(error.__cause__, PeerRefused):
                     raise
                 elsewhere = [place for place in enrolment_places(await found) if place not in places]
                 if not elsewhere:
                     raise
-                admission = await join_by_token(identity, bare, name=config.node.name, addresses=elsewhere)
+                admission = await join_by_token(
+                    identity, bare, name=config.node.name, roles=wanted_roles(config), addresses=elsewhere
+                )
         finally:
             found.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -78,9 +89,10 @@ async def join_with_token(config: Config, token: JoinToken, *, address: Address 
 async def join_with_code(config: Config, address: Address, confirm: Confirm) -> Member:
     """Ask the enroller at `address`; a person compares codes. Raises `MycoswarmError`."""
     with _free_identity(config) as identity:
-        return await _settled(
-            config, identity, await join_by_code(identity, address, name=config.node.name, confirm=confirm)
+        admission = await join_by_code(
+            identity, address, name=config.node.name, roles=wanted_roles(config), confirm=confirm
         )
+        return await _settled(config, identity, admission)
 
 
 async def find_enrollers(config: Config) -> list[Candidate]:
@@ -106,15 +118,15 @@ def forget_swarm(config: Config) -> str:
     """Belong to no swarm any more; returns the id of the former one. No node may run here. Raises `MycoswarmError`."""
     folder = config.state_dir / FOLDER
     identity = open_identity(folder) if folder.is_dir() else None
-    roster = load_roster(folder) if identity else None
-    if identity is None or (identity.certificate is None and roster is None):
+    authorities = introduced(folder) if identity else ()
+    if identity is None or (identity.certificate is None and not authorities):
         raise MycoswarmError(
             "this machine belongs to no swarm", hint="mycoswarm init begins one, mycoswarm join joins one"
         )
-    with _claimed(config.state_dir):
+    with claimed(config.state_dir):
         forget_identity(folder)
         (config.state_dir / FILE_NAME).unlink(missing_ok=True)
-    return roster.swarm_id if roster else identity.certificate.swarm_id if identity.certificate else ""
+    return authorities[0].swarm_id if authorities else identity.certificate.swarm_id if identity.certificate else ""
 
 
 # ---- this machine's identity
@@ -132,43 +144,46 @@ def _free_identity(config: Config) -> Iterator[Identity]:
         ) from error
     folder = config.state_dir / FOLDER
     make_private_folder(folder)
-    with _claimed(folder):
+    with claimed(folder):
         identity = open_identity(folder)
         _require_free(identity)
         yield identity
 
 
 def _require_free(identity: Identity) -> None:
-    if identity.certificate is not None or load_roster(identity.folder) is not None:
+    if identity.certificate is not None or introduced(identity.folder):
         swarm_id = identity.certificate.swarm_id if identity.certificate else "one that it lost its certificate of"
         raise MycoswarmError(
             f"this machine belongs to a swarm already: {swarm_id}", hint="take it out of that first: mycoswarm leave"
         )
 
 
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageError(f"another program uses {folder} just now", hint="wait until it has ended") from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
 async def _settled(config: Config, identity: Identity, admission: Admission) -> Member:
-    trust = settle(identity, admission, identity.folder)
-    await trust.admit(identity.node_id, config.node.name)
+    settle(identity, admission)
+    await _pull_first(identity, admission)
     now = time.time()
-    learned = LearnedAddresses(trust.swarm_id)
+    swarm_id = admission.certificate.swarm_id
+    learned = LearnedAddresses(swarm_id)
     for host, port in admission.nodes:
         learned.proved(admission.enroller, host, port, now)
     with contextlib.suppress(OSError):  # a hint only: discovery has others
         write_whole(config.state_dir / FILE_NAME, learned.to_json(now))
-    return Member(identity.node_id, trust.swarm_id)
+    return Member(identity.node_id, swarm_id)
+
+
+async def _pull_first(identity: Identity, admission: Admission) -> None:
+    """Learn from the enroller who else belongs to the swarm: at first nobody else knows this node."""
+    if not admission.nodes:
+        return
+    async with open_roster(identity) as roster:
+        peers = Peers(TlsContexts(identity, roster), roster, lambda _: admission.nodes)
+        try:
+            async with asyncio.timeout(FIRST_PULL_S):
+                await sync.pull(roster.ledger, peers[admission.enroller], admission.enroller)
+        except (MycoswarmError, TimeoutError) as error:
+            _log.warning("the swarm's ledger comes later: %s", error or f"no answer within {FIRST_PULL_S:g} s")
+        finally:
+            await peers.close()
 
 
 # ---- finding an enroller

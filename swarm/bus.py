@@ -13,28 +13,24 @@ import logging
 import re
 import secrets
 import socket
-import ssl
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, cast
 
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
 from swarm.broker import MAX_MESSAGE_BYTES, BrokerAddress, resolve_on_lan
-from swarm.errors import BusError, MycoswarmError
+from swarm.brokers import Brokers, OneBroker
+from swarm.errors import BusError
+from swarm.mqtt_client import Inbox, MqttClient, OnMessage, tls_for
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-OnMessage = Callable[[str, bytes], None]
-"""Gets topic and payload of each message; must not block."""
 OnConnection = Callable[[bool], None]
 """Gets True after each connection, False after each loss."""
 
-BACKOFF_S = (0.2, 5.0)
-"""First and longest pause between attempts to connect; doubled each time."""
 CONNECT_TIMEOUT_S = 1.5
 """For TCP; a broker of the LAN answers in milliseconds. Bounds shutdown too: the attempt blocks a thread."""
 CALL_TIMEOUT_S = 5.0
@@ -59,23 +55,6 @@ FILTERS_A_PACKET = 200
 """Topic filters in one SUBSCRIBE packet: thousands of single ones would take seconds."""
 
 
-class Brokers(Protocol):
-    """Knows which broker to use: the bus asks before each attempt to connect, and tells what came of it."""
-
-    async def next(self) -> BrokerAddress:
-        """The one to try now; waits while there is none, and between attempts."""
-
-    def connected(self, address: BrokerAddress) -> None:
-        """The broker took the connection."""
-
-    def lost(self, address: BrokerAddress, *, was_connected: bool) -> None:
-        """The connection ended, or never was."""
-
-    async def until_another(self, address: BrokerAddress) -> bool:
-        """Return when the connection to `address` is to be given up for another broker; whether it can still hear a
-        goodbye."""
-
-
 class Presence(Protocol):
     """What this node says on `topic`, retained."""
 
@@ -88,33 +67,6 @@ class Presence(Protocol):
 
     def here(self) -> bytes:
         """What is true now."""
-
-
-class OneBroker:
-    """`Brokers` of a node that has one, and tries it for ever."""
-
-    def __init__(self, address: BrokerAddress) -> None:
-        self._address = address
-        self._wait_s = 0.0
-        self._pause_s = BACKOFF_S[0]
-
-    async def next(self) -> BrokerAddress:
-        """That one, after a pause when it failed."""
-        await asyncio.sleep(self._wait_s)
-        return self._address
-
-    def connected(self, address: BrokerAddress) -> None:
-        """Nothing: only a loss counts."""
-
-    def lost(self, address: BrokerAddress, *, was_connected: bool) -> None:
-        """Wait longer each time, and from anew after a connection."""
-        self._wait_s = BACKOFF_S[0] if was_connected else self._pause_s
-        self._pause_s = min(self._wait_s * 2, BACKOFF_S[1])
-
-    async def until_another(self, address: BrokerAddress) -> bool:
-        """Never."""
-        await asyncio.Event().wait()
-        return True
 
 
 class OnlineOrOffline:
@@ -142,6 +94,7 @@ class Bus:
         self._presence = presence or OnlineOrOffline(node)
         self.presence_topic = self._presence.topic
         self._where = str(broker) if isinstance(broker, BrokerAddress) else "of this swarm"
+        self._broker: BrokerAddress | None = None
         self._client: aiomqtt.Client | None = None
         self._connected = asyncio.Event()
         self._callbacks: dict[str, list[OnMessage]] = {}
@@ -153,6 +106,11 @@ class Bus:
         self._filters_changed = asyncio.Event()
         self._filters_sent = asyncio.Event()
         self._filters_sent.set()
+
+    @property
+    def broker(self) -> BrokerAddress | None:
+        """The one that is used, or was last; None before the first attempt."""
+        return self._broker
 
     @property
     def connected(self) -> bool:
@@ -218,7 +176,7 @@ class Bus:
         complained = False
         while True:
             address = await self._brokers.next()
-            self._where = str(address)
+            self._broker, self._where = address, str(address)
             try:
                 await self._serve_one_connection(address)
             except (aiomqtt.MqttError, BusError) as error:
@@ -246,10 +204,10 @@ class Bus:
             will=aiomqtt.Will(self.presence_topic, will, qos=1, retain=True),
             timeout=CALL_TIMEOUT_S,
             keepalive=KEEPALIVE_S,
-            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", partial(_Inbox, self._dispatch)),
+            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", partial(Inbox, self._dispatch)),
             max_queued_outgoing_messages=MAX_UNSENT_MESSAGES,
             socket_options=SOCKET_OPTIONS,
-            tls_context=_tls_for(address),
+            tls_context=tls_for(address),
         )
         client.pending_calls_threshold = MAX_UNSENT_MESSAGES  # it warns above this, and many at once are usual here
         client._client.connect_timeout = CONNECT_TIMEOUT_S
@@ -346,46 +304,6 @@ class Bus:
                 _log.exception("a listener to the bus's connection failed")
 
 
-class MqttClient(aiomqtt.Client):
-    """aiomqtt's client with a better way to wait for the broker's answers.
-
-    The original waits on after the connection is lost, and by `asyncio.wait_for`, which before Python 3.12 forgets a
-    cancellation that comes together with the result (bugs.python.org/issue42130): a service would go on after it was
-    told to end.
-    """
-
-    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:
-        answer = asyncio.ensure_future(fut)
-        try:
-            await asyncio.wait(
-                (answer, self._disconnected),
-                timeout=self.timeout if timeout is None else timeout,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if answer.done():
-                return answer.result()
-            if self._disconnected.done():
-                raise aiomqtt.MqttError("the connection was lost") from self._disconnected.exception()
-            raise aiomqtt.MqttError("the broker did not answer in time")
-        finally:
-            if answer is not self._disconnected:
-                answer.cancel()
-
-
-class _Inbox(asyncio.Queue[aiomqtt.Message]):
-    """What aiomqtt takes for its queue of received messages: it keeps none, but has them dispatched at once.
-
-    So nothing has to be bounded or dropped: while we are busy the broker waits, held back by TCP.
-    """
-
-    def __init__(self, dispatch: OnMessage, maxsize: int = 0) -> None:
-        super().__init__(maxsize)
-        self._pass_on = dispatch
-
-    def put_nowait(self, item: aiomqtt.Message) -> None:
-        self._pass_on(item.topic.value, item.payload if isinstance(item.payload, bytes) else b"")
-
-
 async def _while_all_last(*work: Coroutine[Any, Any, None]) -> None:
     """Run all until one ends, and raise what it raised.
 
@@ -401,29 +319,6 @@ async def _while_all_last(*work: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class _ContextFor:
-    """What paho takes for a TLS context, which would have the server's address proved instead of its name."""
-
-    def __init__(self, context: ssl.SSLContext, server_name: str) -> None:
-        self.check_hostname = context.check_hostname
-        self._context = context
-        self._server_name = server_name
-
-    def wrap_socket(self, sock: socket.socket, *, server_hostname: str, **options: Any) -> ssl.SSLSocket:
-        return self._context.wrap_socket(sock, server_hostname=self._server_name, **options)
-
-
-def _tls_for(address: BrokerAddress) -> ssl.SSLContext | None:
-    """Raises `BusError` when there is no certificate to show, or no authority to check by."""
-    if address.tls is None:
-        return None
-    try:
-        context = address.tls()
-    except (MycoswarmError, OSError) as error:
-        raise BusError(f"no TLS to the broker {address}: {error}") from error
-    return cast("ssl.SSLContext", _ContextFor(context, address.server_name or address.host))
 
 
 async def _until_disconnected(client: aiomqtt.Client) -> None:

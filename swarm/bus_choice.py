@@ -1,14 +1,15 @@
 """Which hub's broker is the bus, as one node sees it. Pure: every call takes `now` (seconds).
 
 Every hub runs a broker, and the bus is that of the live hub which `swarm.lease` ranks first: all nodes that see the
-same hubs choose the same one, with no message about it. When it dies, the next in rank is chosen at once. When it
-comes back, nobody hurries: it has to be there for `STEADY_S`, and longer after each time that it went, so that a hub
-which comes and goes does not pull the house after it.
+same hubs choose the same one, with no message about it. When it dies, the next in rank is chosen at once, and stays
+when the first comes back: a hub that carries the bus, and says so, comes before one that could. Only when several do,
+after a partition, the rank decides among them. There nobody hurries: a hub has to be there for `STEADY_S`, and longer
+after each time that it went, so that one which comes and goes does not pull the house after it.
 
 ::
 
-    hub first in rank   ──────────┐ dies        ┌── back ── STEADY_S ──┐
-    the bus is          first     │ second at once                     │ first
+    hub first in rank   ──────────┐ dies        ┌── back, follows the second
+    the bus is          first     │ second at once
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ class BusChoice:
         self._went: dict[NodeId, tuple[float, float]] = {}
         """When hubs went, and how long they have to be steady next time."""
         self._current: NodeId | None = None
+        self._carrying: frozenset[NodeId] = frozenset()
 
-    def update(self, hubs: Iterable[NodeId], now: float) -> None:
-        """These hubs live and have a broker for nodes."""
+    def update(self, hubs: Iterable[NodeId], now: float, *, carrying: Iterable[NodeId] = ()) -> None:
+        """These hubs live and have a broker for nodes; those in `carrying` say that theirs is the bus."""
         alive = set(hubs)
+        self._carrying = frozenset(carrying) & alive
         for node in tuple(self._hubs):
             if node not in alive:
                 self._went[node] = now, self._longer(self._hubs.pop(node), now)
@@ -103,8 +106,13 @@ class BusChoice:
         return node in self._hubs
 
     def _ranked(self, now: float) -> list[NodeId]:
-        """Steady ones first, each group by rank; the current one is steady enough to stay."""
-        return sorted(rank(ROLE, self._hubs), key=lambda node: not self._is_steady(node, now))
+        """Steady ones first, and those that carry the bus before all others of them, each group by rank; the current
+        one is steady enough to stay."""
+
+        def worth(node: NodeId) -> tuple[bool, bool]:
+            return not self._is_steady(node, now), node not in self._carrying
+
+        return sorted(rank(ROLE, self._hubs), key=worth)
 
     def _is_steady(self, node: NodeId, now: float) -> bool:
         hub = self._hubs[node]

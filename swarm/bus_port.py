@@ -11,7 +11,8 @@ has to be configured, restarted or trusted for them:
 - each packet that publishes is held against `swarm.bus_rules`. A node that breaks them loses its connection: MQTT 3.1.1
   knows no other way to say no (3.3.5)
 - the client id is the node's id, whatever it says: nobody can take over another's connection, and a node that lost its
-  own without a word takes it over when it comes back. Sessions end with their connection.
+  own without a word takes it over when it comes back. A client that calls itself `LOOKS` gets one beside it, so that
+  whoever only looks does not end the node's connection. Sessions end with their connection.
 
 Bytes from the broker to the node are passed on unseen.
 """
@@ -58,6 +59,8 @@ from swarm.tls import Peer, TlsContexts, peer_of_tls
 from swarm.trust import Trust
 
 USUAL_BUS_PORT = 7336
+LOOKS = "mycoswarm-looks"
+"""The client id of a connection that looks, beside the one that works."""
 MAX_PACKET_BYTES = MAX_MESSAGE_BYTES + 70_000
 """The largest message and the longest topic that MQTT knows."""
 FIRST_PACKET_S = 5.0
@@ -203,7 +206,7 @@ class BusPort(TlsListener):
                     connect_packet(
                         replace(
                             connect,
-                            client_id=node,
+                            client_id=f"{node}-looks" if connect.client_id == LOOKS else node,
                             clean=True,
                             username=address.username,
                             password=None if address.password is None else address.password.encode(),

@@ -139,6 +139,12 @@ class Member(msgspec.Struct, frozen=True):
     protocol: int = PROTOCOL
     tier: str = ""
     """See `swarm.tier`; empty while it is not known."""
+    bus_port: int = 0
+    """Of a hub, where nodes reach its broker; 0: it has none for them."""
+    home_broker: bool = False
+    """That broker is the home's own."""
+    carries_bus: bool = False
+    """That broker is the bus now."""
     heard_at: float = 0.0
     """When it spoke last, on the same clock as `now`."""
     here: bool = False

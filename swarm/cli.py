@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from swarm import __version__
+from swarm.cli_bench import bench
 from swarm.cli_common import Sentences, config_option, load, patience_s, print_json, running_node
 from swarm.cli_membership import COMMANDS as MEMBERSHIP_COMMANDS
 from swarm.cli_swarm import COMMANDS as SWARM_COMMANDS
@@ -22,7 +23,7 @@ from swarm.cli_tasks import COMMANDS as TASK_COMMANDS
 from swarm.errors import ConfigError, MycoswarmError
 
 if TYPE_CHECKING:
-    from swarm.checks import Senses
+    from swarm.checks import Finding, Senses
     from swarm.client import Status
     from swarm.config import Config
 
@@ -274,18 +275,27 @@ def unmute(config_path: Path | None) -> None:
 
 
 @main.command()
+@click.argument("node", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
-def doctor(as_json: bool, config_path: Path | None) -> None:
-    """Check everything that is needed to hear and answer; works whether or not the node is up.
+def doctor(node: str | None, as_json: bool, config_path: Path | None) -> None:
+    """Check everything that is needed to hear and answer, or the way from here to another NODE of the swarm.
+
+    Works whether or not the node is up. The way is checked layer by layer: mDNS, TCP, TLS, clock, certificate, broker,
+    ACL; the first that fails is the one to mend.
 
     \b
     mycoswarm doctor
+    mycoswarm doctor kitchen-pi
     """
+    if node is not None:
+        from swarm.doctor import examine_between
+
+        _show_findings(examine_between(load(config_path), node), as_json)
+        return
     from swarm.checks import Examined
     from swarm.config import Config, default_config_path
     from swarm.doctor import examine
-    from swarm.tables import findings_table
 
     path = config_path or default_config_path()
     config, wrong = Config(), None
@@ -293,7 +303,12 @@ def doctor(as_json: bool, config_path: Path | None) -> None:
         config = load(config_path)
     except ConfigError as error:
         wrong = error
-    findings = examine(Examined(config, str(path), wrong, _status(config), _senses(config)))
+    _show_findings(examine(Examined(config, str(path), wrong, _status(config), _senses(config))), as_json)
+
+
+def _show_findings(findings: list[Finding], as_json: bool) -> None:
+    from swarm.tables import findings_table
+
     if as_json:
         print_json(findings)
     else:
@@ -302,44 +317,8 @@ def doctor(as_json: bool, config_path: Path | None) -> None:
         raise SystemExit(1)
 
 
-for _command in (*MEMBERSHIP_COMMANDS, *SWARM_COMMANDS, *TASK_COMMANDS):
+for _command in (bench, *MEMBERSHIP_COMMANDS, *SWARM_COMMANDS, *TASK_COMMANDS):
     main.add_command(_command)
-
-
-@main.group()
-def bench() -> None:
-    """Measure what BENCHMARKS.md promises, on this machine.
-
-    \b
-    mycoswarm bench voice --quick
-    """
-
-
-@bench.command("voice")
-@click.option("--quick", is_flag=True, help="A minute or two instead of a quarter of an hour; says less.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option(
-    "--write", type=click.Path(path_type=Path), metavar="FILE", help="Put the report into this Markdown file too."
-)
-def bench_voice(quick: bool, as_json: bool, write: Path | None) -> None:
-    """Measure the voice path: how fast, how well understood, how costly, how often woken by mistake.
-
-    It starts a node of its own and makes its own speech. Leave the machine alone meanwhile.
-
-    \b
-    mycoswarm bench voice --quick
-    mycoswarm bench voice --write BENCHMARKS.md
-    """
-    import asyncio
-
-    from swarm.bench.report import report_text, write_section
-    from swarm.bench.voice import FULL, QUICK
-    from swarm.bench.voice import bench_voice as measure
-
-    report = asyncio.run(measure(QUICK if quick else FULL, lambda line: click.echo(line, err=True)))
-    if write is not None:
-        write_section(write, report)
-    print_json(report) if as_json else click.echo(report_text(report))
 
 
 # ---- what the commands share

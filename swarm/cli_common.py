@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from swarm.errors import ConfigError, MycoswarmError
+from swarm.errors import ConfigError, MycoswarmError, NodeUnreachable
 
 if TYPE_CHECKING:
     from swarm.client import NodeClient
@@ -75,10 +75,23 @@ def running_node(config: Config, *, timeout_s: float | None = None) -> NodeClien
 
 
 def swarm_node(config: Config) -> SwarmClient:
-    """The running node's client for what concerns the swarm. Raises `NodeUnreachable`."""
+    """The running node's client for what concerns the swarm.
+
+    Raises `NodeUnreachable`, or `MycoswarmError` when this machine belongs to no swarm either, which is said first.
+    """
     from swarm.swarm_client import find_swarm_node
 
-    return find_swarm_node(config.state_dir, timeout_s=SWARM_ANSWER_S)
+    try:
+        return find_swarm_node(config.state_dir, timeout_s=SWARM_ANSWER_S)
+    except NodeUnreachable:
+        from swarm.identity import FOLDER
+        from swarm.roster import introduced
+
+        if introduced(config.state_dir / FOLDER):
+            raise
+        raise MycoswarmError(
+            "this machine belongs to no swarm", hint="mycoswarm init begins one, mycoswarm join joins one"
+        ) from None
 
 
 def clean(text: str) -> str:

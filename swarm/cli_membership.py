@@ -223,6 +223,8 @@ def _say_what_listens(config: Config, *, admits: bool) -> None:
     section = config.swarm
     where = section.address or "the addresses of this machine on the LAN"
     click.echo(f"it listens on {where}, port {section.port}: only machines that were let in can speak with it there")
+    if not section.roles or "hub" in section.roles:
+        click.echo(f"as a hub also on port {section.bus_port}, for the same machines: the way to the home's devices")
     if admits:
         click.echo(f"port {section.enrolment_port} is open only while a machine is invited or waits for approval")
 

@@ -70,7 +70,8 @@ def invite(valid: float, list_them: bool, withdraw: str | None, as_json: bool, c
 def nodes(as_json: bool, config_path: Path | None) -> None:
     """List the machines of the swarm, and how each is.
 
-    While no node runs here, the list says only who belongs to the swarm.
+    Who belongs to the swarm is the same on all of them, a moment after it changed. While no node runs here, the list
+    says only that, as of when one ran last.
 
     \b
     mycoswarm nodes
@@ -84,6 +85,7 @@ def nodes(as_json: bool, config_path: Path | None) -> None:
         found, own = node.nodes(), node.swarm()
         note = f"this machine is of the tier {own.tier}: {own.tier_because}" if own.tier else ""
         note += f"; for more it needs {own.tier_missing}" if own.tier_missing else ""
+        note += f"\nthere is no bus, so home automation waits: {own.bus_waits}" if own.bus_waits else ""
     except NodeUnreachable:
         found = kept_nodes(config)
         note = "no mycoswarm node is running here: this is who belongs to the swarm"
@@ -92,16 +94,17 @@ def nodes(as_json: bool, config_path: Path | None) -> None:
         return
     click.echo(nodes_table(found))
     if note:
-        click.echo(note, err=True)
+        click.echo(note.lstrip("\n"), err=True)
 
 
 @click.command()
 @click.argument("node")
 @config_option
 def revoke(node: str, config_path: Path | None) -> None:
-    """Take a machine out of the swarm for good, at once: its connections are cut, and nobody speaks with it again.
+    """Take a machine out of the swarm for good, at once: every machine cuts its connections and speaks with it no more.
 
-    NODE is its name, its id, or the beginning of the id.
+    Machines that are off now hear of it from the first other one that they meet. Only a machine that admits others
+    revokes. NODE is its name, its id, or the beginning of the id.
 
     \b
     mycoswarm revoke kitchen-pi
@@ -121,7 +124,9 @@ def revoke(node: str, config_path: Path | None) -> None:
 @click.argument("node")
 @config_option
 def grant(node: str, config_path: Path | None) -> None:
-    """Let another hub admit machines too, so that losing this one loses nothing. It must be running.
+    """Let another hub admit and revoke machines too, so that losing this one loses nothing. It must be running.
+
+    It makes an authority of its own, whose key never leaves it; all machines of the swarm learn to honour it.
 
     \b
     mycoswarm grant living-room-hub
@@ -138,4 +143,4 @@ def _for_person(seconds: float) -> str:
         if seconds >= unit and seconds % unit == 0:
             count = int(seconds // unit)
             return f"{count} {name}{'' if count == 1 else 's'}"
-    return f"{seconds:g} seconds"
+    return f"{seconds:g} second{'' if seconds == 1 else 's'}"

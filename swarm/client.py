@@ -46,8 +46,12 @@ class BrokerStatus(msgspec.Struct, frozen=True):
     """How the node stands with the MQTT broker."""
 
     kind: str
-    """`external`, `mosquitto` or `amqtt`."""
+    """`external`, `mosquitto` or `amqtt`; `swarm` for the bus of a swarm; `none`."""
     connected: bool
+    hub: str = ""
+    """Name of the hub that carries the bus of the swarm."""
+    why: str = ""
+    """Why there is no connection, for people, without a full stop."""
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import re
 import socket
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -21,6 +21,7 @@ from swarm.routing import RoutingSection
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 FixedPort = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Role = Literal["hub", "edge", "gpu", "worker"]
+ROLES: tuple[str, ...] = get_args(Role)
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
@@ -62,7 +63,8 @@ class BusSection(Section, frozen=True):
 
     broker: str = ""
     """`mqtt://[user:password@]host[:port]` of a broker that is already there, `mqtts://` with TLS; empty starts one on
-    loopback."""
+    loopback. In a swarm name the same one on every hub: then any of them reaches the home's devices. What is connected
+    to the broker that a hub started itself is reached only while that hub carries the bus."""
     authority: str = ""
     """PEM file: who signed the certificate of a broker with `mqtts://`; empty for those whom the system believes."""
     port: Port = 0
@@ -106,6 +108,9 @@ class LanguageModelSection(Section, frozen=True):
     model: str = ""
     """Name as Ollama lists it; empty takes the only one there."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 60.0
+    parallel: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
+    """Questions that the server works on at a time; what else is asked meanwhile waits at this node, where it is
+    counted, or goes to another one."""
 
 
 class RecordingSection(Section, frozen=True):
@@ -126,6 +131,8 @@ class SwarmSection(Section, frozen=True):
     """The nodes' port: certificates of this swarm on both sides, or nothing."""
     enrolment_port: FixedPort = 7335
     """Open only while a machine is invited or waits for approval."""
+    bus_port: FixedPort = 7336
+    """Of a hub, for the other nodes: the way to its MQTT broker, with certificates as at the nodes' port."""
     address: str = ""
     """Listen on this address only; empty listens on every address of the LAN."""
     peers: tuple[str, ...] = ()
@@ -198,12 +205,25 @@ def parse_config(text: str, *, origin: str) -> Config:
     return config
 
 
+def wanted_roles(config: Config) -> tuple[Role, ...]:
+    """What this machine is to be, as far as the configuration says."""
+    if config.swarm.roles:
+        return config.swarm.roles
+    section = config.satellite
+    return ("hub",) if section.microphone == "none" and section.speaker == "none" else ("hub", "edge")
+
+
 def _check_swarm(section: SwarmSection, text: str, origin: str) -> None:
-    if section.port == section.enrolment_port:
-        raise ConfigError(
-            f"{origin}:{_line_of(text, 'swarm.enrolment_port')}: swarm.enrolment_port is the same as swarm.port",
-            hint="give them different numbers",
-        )
+    for key, number, others in (
+        ("enrolment_port", section.enrolment_port, {"port": section.port}),
+        ("bus_port", section.bus_port, {"port": section.port, "enrolment_port": section.enrolment_port}),
+    ):
+        for other, taken in others.items():
+            if number == taken:
+                raise ConfigError(
+                    f"{origin}:{_line_of(text, f'swarm.{key}')}: swarm.{key} is the same as swarm.{other}",
+                    hint="give them different numbers",
+                )
     if section.address and not _is_of_the_lan(section.address):
         raise ConfigError(
             f'{origin}:{_line_of(text, "swarm.address")}: swarm.address: "{section.address}" is no address of a LAN',

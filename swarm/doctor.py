@@ -1,14 +1,23 @@
-"""Looks at everything that the voice path needs and says for each what was found and what to do."""
+"""Looks at everything that this node needs, or at the way to another one, and says for each part what was found and
+what to do."""
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from swarm.checks import Check, Examined, Finding, home, machine, voice
+from swarm.checks import Check, Examined, Finding, home, machine, membership, voice
 from swarm.errors import MycoswarmError
+
+if TYPE_CHECKING:
+    from swarm.config import Config
+    from swarm.identity import Identity
+    from swarm.roster_on_disk import KeptTrust
+    from swarm.swarm_view import NodeView
 
 CHECKS: Mapping[str, Check] = {
     "configuration": machine.configuration,
@@ -23,6 +32,9 @@ CHECKS: Mapping[str, Check] = {
     "disk": machine.disk,
     "clock": machine.clock,
     "memory": machine.memory,
+    "swarm": membership.swarm,
+    "ledger": membership.ledger,
+    "nodes": membership.nodes,
 }
 """In the order in which they are shown; all run at once."""
 
@@ -56,6 +68,73 @@ def examine(
         for name in checks
         for finding in found.get(name, [Finding(name, "fail", late, "run it again; a device or server hangs")])
     ]
+
+
+def examine_between(config: Config, text: str) -> list[Finding]:
+    """The layers between this machine and the node that a person calls so. Raises `MycoswarmError`.
+
+    Works beside the running node or without one; with it, its addresses of the others are tried too.
+    """
+    from swarm.identity import FOLDER, open_identity
+    from swarm.roster import find_member
+    from swarm.roster_on_disk import KeptTrust, kept_nodes
+
+    folder = config.state_dir / FOLDER
+    kept = kept_nodes(config)
+    identity = open_identity(folder)
+    trust = KeptTrust(folder, identity.node_id)
+    members = {each.node: each.name for each in kept}
+    try:
+        node = find_member(members, text)
+    except MycoswarmError:
+        gone = next((name for each, name in trust.revoked().items() if text in (each, name)), None)
+        if gone is None:
+            raise
+        raise MycoswarmError(
+            f"{gone} was revoked, or has left: no node of this swarm speaks with it",
+            hint="let it leave, if it has not, and join with a new invitation",
+        ) from None
+    if node == identity.node_id:
+        raise MycoswarmError("that is this machine itself", hint="look at it with: mycoswarm doctor")
+    seen = {each.node: each for each in _seen_by_running_node(config)}
+    views = {each.node: seen.get(each.node, each) for each in kept}
+    return asyncio.run(_examine_between(config, node, identity, trust, views))
+
+
+async def _examine_between(
+    config: Config, node: str, identity: Identity, trust: KeptTrust, views: Mapping[str, NodeView]
+) -> list[Finding]:
+    from swarm.checks.bus_way import Hub, examine_bus
+    from swarm.checks.way import Known, examine_way
+    from swarm.interfaces import lan_interfaces
+    from swarm.places import reachable
+    from swarm.tls import TlsContexts
+
+    view, section = views[node], config.swarm
+    known = Known(node, view.name, reachable(view.addresses), view.roles)
+    way = await examine_way(known, identity, trust, state_dir=config.state_dir, multicast=section.multicast)
+    hubs = []
+    for each in sorted(views.values(), key=lambda each: (each.node != node, not each.bus)):
+        if "hub" not in each.roles:
+            continue
+        hosts = [host for host, _ in reachable(each.addresses)]
+        if each.node == node:
+            hosts += [host for host, _ in way.places]
+        if each.here:
+            hosts += [host for interface in lan_interfaces() for host in interface.addresses]
+        port = each.bus_port or section.bus_port
+        hubs.append(Hub(each.node, each.name, tuple((host, port) for host in dict.fromkeys(hosts))))
+    contexts = TlsContexts(identity, trust)
+    return [*way.findings, *await examine_bus(known.node, known.name, hubs, contexts, identity.node_id)]
+
+
+def _seen_by_running_node(config: Config) -> list[NodeView]:
+    from swarm.swarm_client import find_swarm_node
+
+    try:
+        return find_swarm_node(config.state_dir, timeout_s=DEADLINE_S).nodes()
+    except MycoswarmError:
+        return []
 
 
 def _look(name: str, check: Check, examined: Examined) -> list[Finding]:

@@ -15,29 +15,35 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from swarm import __version__
+from swarm.broker import Broker
 from swarm.certificates import NodeId
 from swarm.config import Config
 from swarm.discovery import Discovery
+from swarm.enrolled_bus import EnrolledBus
 from swarm.enrolment import Enrolment
-from swarm.enrolment_messages import plain_name
 from swarm.errors import MycoswarmError, StorageError
 from swarm.hardware import Hardware
 from swarm.hardware_probe import HardwareProbe
+from swarm.health import Health, HealthWatch
 from swarm.identity import Identity
 from swarm.interfaces import Interface, lan_interfaces
+from swarm.ledger_following import LedgerFollowing
 from swarm.link_transport import MAX_MESSAGE_BYTES, LinkServer, LinkTransport
 from swarm.link_transport import PATH as LINK_PATH
 from swarm.mdns_service import Announcement
-from swarm.member_requests import grant_right, member_routes, say_goodbye
+from swarm.member_requests import grant_right, last_words, member_routes, say_goodbye
 from swarm.membership import Beat
 from swarm.node_api import NodesPort, asking_node, build_nodes_app, json_answer
 from swarm.peer import Peer
 from swarm.peer_finding import ACQUAINTANCES_PATH, PeerFinder
 from swarm.peer_session import Address, Peers
 from swarm.places import own_places, reachable
+from swarm.presence import Document
 from swarm.private_file import read_private, write_private
 from swarm.renewal import Renewal, renewal_routes
 from swarm.roster import Roster, is_enroller
+from swarm.roster_upkeep import RosterUpkeep
 from swarm.static_peers import parse_peers
 from swarm.task import Order
 from swarm.task_api import TaskApi
@@ -65,9 +71,11 @@ class EnrolledNode:
         *,
         roles: tuple[str, ...],
         engines: Sequence[TaskEngine] = (),
+        broker: Broker | None = None,
         ended: Callable[[TaskRecord], None] = lambda _: None,
     ) -> None:
-        """`identity` has a certificate; `ended` hears of each task that came in here. Raises `StorageError`."""
+        """`identity` has a certificate; `broker`, a hub's, runs before `start`; `ended` hears of each task that came in
+        here. Raises `StorageError`."""
         section = config.swarm
         self.identity = identity
         self.roster = roster
@@ -79,12 +87,13 @@ class EnrolledNode:
         contexts = TlsContexts(identity, roster)
         self._contexts = contexts
         self._peers = Peers(contexts, roster, self._addresses_of)
+        incarnation = _next_incarnation(identity)
         self._transport = LinkTransport(self._connect, refused=lambda node: self.peer.peer_refused(node))
         self.worker = Worker(identity.node_id, engines)
         self.peer = Peer(
             identity.node_id,
             name=config.node.name,
-            incarnation=_next_incarnation(identity),
+            incarnation=incarnation,
             worker=self.worker,
             transport=self._transport,
             routing=config.routing,
@@ -105,10 +114,24 @@ class EnrolledNode:
             interfaces=self._interfaces,
         )
         self._finder.follow(self.discovery)
+        self._health = HealthWatch()
+        self.bus = EnrolledBus(
+            self.peer,
+            contexts,
+            roster,
+            self.discovery,
+            incarnation=incarnation,
+            places=self._addresses_of,
+            describe=self._document,
+            health=self._own_health,
+            broker=broker,
+            roles_of=roster.roles,
+        )
         self._renewal = Renewal(identity, roster, self._peers)
+        self.following = LedgerFollowing(roster.ledger, self._peers, self._live)
+        self._upkeep = RosterUpkeep(roster, self._live, self._loop.time)
+        self._links = LinkServer(self, peer_of=lambda request: asking_node(request).node_id)
         self._port = NodesPort(build_nodes_app(self._routes(), roster), contexts, roster)
-        self._unkept: set[tuple[NodeId, str]] = set()
-        """Members, with their names, for which there was no room: said once each."""
         self._closing = AsyncExitStack()
 
     # ---- its life
@@ -120,6 +143,9 @@ class EnrolledNode:
             closing.push_async_callback(self._peers.close)
             await self._port.start(section.address, section.port)
             closing.push_async_callback(self._port.close)
+            closing.callback(self._links.close)
+            await self.bus.start(section.address, section.bus_port)
+            closing.push_async_callback(self.bus.close)
             closing.push_async_callback(self.peer.close)
             closing.callback(self.roster.subscribe(self._drop_untrusted))
             await self.discovery.start(self._announcement())
@@ -141,7 +167,9 @@ class EnrolledNode:
                 async with asyncio.TaskGroup() as services:
                     services.create_task(self.peer.run(), name="membership")
                     services.create_task(self._finder.run(), name="peer finding")
+                    services.create_task(self.bus.run(), name="bus")
                     services.create_task(self._renewal.run(), name="renewal")
+                    services.create_task(self.following.run(), name="ledger")
                     services.create_task(self._follow_own_state(), name="own state")
                     services.create_task(self._look_at_hardware(), name="hardware")
                     services.create_task(
@@ -181,13 +209,15 @@ class EnrolledNode:
         )
 
     async def grant(self, node: NodeId) -> None:
-        """Let another hub admit machines too. Raises `MycoswarmError`."""
+        """Let another hub admit machines too; it knows so when this returns. Raises `MycoswarmError`."""
         await grant_right(self._peers[node], self.roster)
+        await self.following.tell(node)
 
     async def part(self) -> int:
         """Tell all others that this node leaves for good; how many heard it."""
         others = [each.node for each in self.peer.members() if not each.here and each.state != "dead"]
-        return sum(await asyncio.gather(*(say_goodbye(self._peers[node]) for node in others)))
+        last_word = await last_words(self.roster)
+        return sum(await asyncio.gather(*(say_goodbye(self._peers[node], last_word) for node in others)))
 
     # ---- what other nodes do
 
@@ -205,29 +235,24 @@ class EnrolledNode:
         self.peer.heard(beat)
         if before != "alive" and not beat.leaving:
             self._finder.met(beat.node)
-        name = plain_name(beat.name)
-        if self.roster.members().get(beat.node) != name and (beat.node, name) not in self._unkept:
-            self._loop.create_task(self._admit(beat.node, name))
+            self.following.met(beat.node)
+        self._upkeep.said(beat.node, beat.name, beat.roles)
 
     def _routes(self) -> list[web.AbstractRouteDef]:
-        server = LinkServer(self, peer_of=lambda request: asking_node(request).node_id)
         return [
-            web.get(LINK_PATH, server.handle),
+            web.get(LINK_PATH, self._links.handle),
             web.get(ACQUAINTANCES_PATH, self._tell_acquaintances),
             *TaskApi(self.peer.dispatcher).routes("/v1"),
             *renewal_routes(self.identity, self.roster),
             *member_routes(self.identity, self.roster, is_hub=lambda: "hub" in self._roles),
+            *self.following.routes(),
         ]
 
     async def _tell_acquaintances(self, request: web.Request) -> web.Response:
         return json_answer(self._finder.acquaintances())
 
-    async def _admit(self, node: NodeId, name: str) -> None:
-        try:
-            await self.roster.admit(node, name)
-        except StorageError as error:
-            self._unkept.add((node, name))
-            _log.error("%s is not kept in the roster: %s", node, error)
+    def _live(self) -> list[NodeId]:
+        return [each.node for each in self.peer.members() if not each.here and each.state == "alive"]
 
     def _drop_untrusted(self) -> None:
         for member in self.peer.members():
@@ -270,6 +295,25 @@ class EnrolledNode:
             return found
         return tuple(msgspec.structs.replace(each, addresses=(only,)) for each in found if only in each.addresses)
 
+    def _document(self) -> Document:
+        own = self.peer.here()
+        return Document(
+            name=own.name,
+            roles=own.roles,
+            addresses=own.addresses,
+            capabilities=own.capabilities,
+            accepts=own.accepts,
+            hardware=self.hardware,
+            tier=own.tier,
+            version=__version__,
+        )
+
+    def _own_health(self) -> Health:
+        offered = self.worker.capabilities()
+        return self._health.look(
+            self.hardware, running=sum(each.running for each in offered), waiting=sum(each.waiting for each in offered)
+        )
+
     def _announcement(self) -> Announcement:
         return Announcement(
             node_id=self.node_id,
@@ -285,6 +329,7 @@ class EnrolledNode:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             self.peer.describe(addresses=own_places(self.own_addresses(), self._config.swarm.port), roles=self._roles)
+            self._upkeep.said(self.node_id, self._config.node.name, self._roles)
             if (announcement := self._announcement()) != announced:
                 await self.discovery.announce(announcement)
                 announced = announcement

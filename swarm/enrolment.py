@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from swarm.certificates import Authority, NodeId, id_of, is_signed
+from swarm.config import ROLES
 from swarm.enrolment_messages import (
     ASK_PATH,
     INFO_PATH,
@@ -65,8 +66,8 @@ WAIT_S = 5.0
 
 _log = logging.getLogger(__name__)
 
-Admit = Callable[[NodeId, str], Awaitable[None]]
-"""Takes a new member, id and name, into the roster; it is kept when this returns. May raise `StorageError`."""
+Admit = Callable[[NodeId, str, tuple[str, ...]], Awaitable[None]]
+"""Takes a new member, id, name and roles, into the roster; it is kept when this returns. May raise `MycoswarmError`."""
 
 _TOKEN_REFUSED: dict[Redemption, tuple[str, str]] = {
     "unknown": ("this token does not open this swarm", "it was withdrawn or is of another enroller: make a new one"),
@@ -180,7 +181,7 @@ class Enrolment:
     async def approve(self, code: str) -> Pending:
         """Let in the machine that shows `code`. Raises `MycoswarmError` when none does, `StorageError`."""
         request, pending = self._asking_with(code)
-        joined = await self._let_in(request.ask.public_key, request.ask.name)
+        joined = await self._let_in(request.ask.public_key, request.ask.name, request.ask.roles)
         request.state = CodeState("approved", joined)
         request.changed.set()
         return pending
@@ -274,7 +275,7 @@ class Enrolment:
             await asyncio.to_thread(save_invitations, self._identity.folder, invitations)
             self._invitations = invitations
         self._changed.set()
-        return json_answer(await self._let_in(asked.public_key, asked.name))
+        return json_answer(await self._let_in(asked.public_key, asked.name, asked.roles))
 
     async def _ask(self, request: web.Request) -> web.Response:
         asked = parse(await request.read(), CodeAsk)
@@ -363,8 +364,8 @@ class Enrolment:
         if not is_signed(public_key, signature, proof_of_key(self._shown_certificate, public_key, about)):
             raise Refused(400, "the request is not signed by the key that it is for")
 
-    async def _let_in(self, public_key: bytes, name: str) -> Joined:
-        await self._admit(id_of(public_key), plain_name(name))
+    async def _let_in(self, public_key: bytes, name: str, roles: tuple[str, ...]) -> Joined:
+        await self._admit(id_of(public_key), plain_name(name), tuple(each for each in roles if each in ROLES))
         certificate = self._authority.issue(public_key, now=self._clock())
         _log.info("%s joined as %s", plain_name(name), certificate.node_id)
         bundle = "".join(each.pem for each in self._trust.bundle().current.values())

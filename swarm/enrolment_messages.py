@@ -32,6 +32,8 @@ Nonce = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
+Roles = Annotated[tuple[Annotated[str, msgspec.Meta(max_length=16)], ...], msgspec.Meta(max_length=8)]
+"""What the machine is asked to be, as far as its configuration says."""
 Pem = Annotated[str, msgspec.Meta(max_length=8 * 1024)]
 
 
@@ -58,6 +60,7 @@ class TokenJoin(msgspec.Struct, frozen=True):
     name: Name
     signature: Signature
     """By the node's key over `proof_of_key`, with the token's id."""
+    roles: Roles = ()
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -80,6 +83,7 @@ class CodeAsk(msgspec.Struct, frozen=True):
     commitment: Digest
     signature: Signature
     """By the node's key over `proof_of_key`, with the commitment."""
+    roles: Roles = ()
 
 
 class CodeAsked(msgspec.Struct, frozen=True):

@@ -11,6 +11,10 @@
     │   └── EngineUnavailable  the engine cannot be built here: says what is missing
     ├── BusError             the MQTT broker cannot be started or reached
     ├── StorageError         the node cannot write its database (disk full, read-only)
+    ├── LedgerError          the ledger cannot do what was asked (swarm.ledger.errors)
+    │   ├── NotEntitled      the roster does not allow this node to write that
+    │   ├── DamagedLedger    the database is not as it was written
+    │   └── SyncError        another node gave something that cannot be taken, or gave nothing
     ├── BadCertificate       a certificate that is none of ours (swarm.certificates)
     ├── BadToken             a text that is no join token (swarm.tokens)
     ├── JoinFailed           this machine was not let in (swarm.joining)

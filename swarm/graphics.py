@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -22,15 +23,19 @@ def nvidia_gpus() -> tuple[tuple[Gpu, ...], str]:
 
     Takes as long as the driver takes: call it from a thread.
     """
+    if "pynvml" not in sys.modules and not _nvidia_device() and not Path("/dev/dxg").exists():
+        # Nothing is wrong (/dev/dxg: Windows' Linux, where a card of any maker looks like that); the package
+        # alone would cost 3 MB of memory.
+        return (), ""
     try:
         import pynvml
     except ImportError:
-        return (), "" if not _nvidia_device() else "an NVIDIA GPU is here, but not the package nvidia-ml-py"
+        return (), "an NVIDIA GPU is here, but not the package nvidia-ml-py"
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         if isinstance(error, pynvml.NVMLError_LibraryNotFound) and not _nvidia_device():
-            return (), ""  # a machine without NVIDIA: nothing is wrong
+            return (), ""
         return (), f"no NVIDIA GPU can be used: {error}; check that the driver is installed and loaded"
     try:
         return _read_all(pynvml)
@@ -120,7 +125,9 @@ def _nvidia_temperature(nvml: Any, handle: Any) -> float:
 
 def _nvidia_device() -> bool:
     """Whether the kernel sees hardware of NVIDIA, driver or not."""
-    if Path("/proc/driver/nvidia/version").exists():
+    # The driver of a PC; a container that was given a card; a Jetson.
+    places = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
+    if any(Path(place).exists() for place in places):
         return True
     devices = Path("/sys/bus/pci/devices").glob("*/vendor")
     return any(_read(vendor) == "0x10de" and _read(vendor.parent / "class").startswith("0x03") for vendor in devices)

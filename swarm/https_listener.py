@@ -245,7 +245,8 @@ class _Handshake:
                 ssl_shutdown_timeout=CLOSE_S,
             )
         except (OSError, MycoswarmError) as error:  # ssl.SSLError and a handshake's timeout are OSErrors
-            self._listener.refusals.say(self._host, str(getattr(error, "strerror", None) or error))
+            why = getattr(error, "strerror", None) or str(error) or "it hung up before TLS was agreed"
+            self._listener.refusals.say(self._host, str(why))
 
     def over(self, task: asyncio.Task[None]) -> None:
         self._listener.handshakes.pop(task, None)

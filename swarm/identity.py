@@ -155,7 +155,7 @@ def open_identity(folder: Path) -> Identity:
 
 
 def forget_identity(folder: Path) -> None:
-    """Leave for good: key, certificates, bundle, roster. The next `open_identity` makes another node.
+    """Leave for good: key, certificates, bundle, ledger. The next `open_identity` makes another node.
 
     A node that was revoked stays so under its old id, so the key goes too. Raises `StorageError`.
     """

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -50,9 +49,9 @@ from swarm.enrolment_messages import (
 from swarm.errors import MalformedMessage, MycoswarmError
 from swarm.identity import Identity
 from swarm.peer_session import Address, AddressResolver, PeerRefused, read_bounded, refusal_of
+from swarm.roster import introduce
 from swarm.tls import joining_context
 from swarm.tokens import JoinToken
-from swarm.trust import FileTrust, create_trust
 
 CONNECT_S = 3.0
 ANSWER_S = 10.0
@@ -78,7 +77,12 @@ class Admission:
 
 
 async def join_by_token(
-    identity: Identity, token: JoinToken, *, name: str, addresses: Sequence[Address] = ()
+    identity: Identity,
+    token: JoinToken,
+    *,
+    name: str,
+    roles: tuple[str, ...] = (),
+    addresses: Sequence[Address] = (),
 ) -> Admission:
     """Join with a token; `addresses` of enrolment ports found by discovery are tried before those in the token.
 
@@ -94,7 +98,7 @@ async def join_by_token(
                         hint="the secret was not sent",
                     )
                 about = proof_of_key(enroller.certificate, identity.public_key, token.id)
-                asked = TokenJoin(token.id, token.secret, identity.public_key, name[:64], identity.sign(about))
+                asked = TokenJoin(token.id, token.secret, identity.public_key, name[:64], identity.sign(about), roles)
                 return enroller.checked(await enroller.post(TOKEN_PATH, asked, Joined), identity)
         except PeerRefused as error:
             # The enroller that the pin names has spoken: no other address has another answer.
@@ -108,7 +112,9 @@ async def join_by_token(
     raise JoinFailed("; ".join(tried)[:500], hint="make a new token on a machine that is on: mycoswarm invite")
 
 
-async def join_by_code(identity: Identity, address: Address, *, name: str, confirm: Confirm) -> Admission:
+async def join_by_code(
+    identity: Identity, address: Address, *, name: str, roles: tuple[str, ...] = (), confirm: Confirm
+) -> Admission:
     """Ask the enroller at `address` to let this node in, while a person compares the codes on both machines.
 
     Returns when the person approved there *and* `confirm` said yes here. Raises `JoinFailed`.
@@ -118,7 +124,7 @@ async def join_by_code(identity: Identity, address: Address, *, name: str, confi
             nonce = secrets.token_bytes(32)
             commitment = commitment_of(nonce, identity.public_key)
             proof = proof_of_key(enroller.certificate, identity.public_key, commitment)
-            ask = CodeAsk(identity.public_key, name[:64], commitment, identity.sign(proof))
+            ask = CodeAsk(identity.public_key, name[:64], commitment, identity.sign(proof), roles)
             asked = await enroller.post(ASK_PATH, ask, CodeAsked)
             path = f"{ASK_PATH}/{asked.request_id}"
             code = code_of(
@@ -143,11 +149,10 @@ async def join_by_code(identity: Identity, address: Address, *, name: str, confi
         raise JoinFailed(f"the enroller says: {error}", hint=error.hint) from error
 
 
-def settle(identity: Identity, admission: Admission, folder: Path) -> FileTrust:
+def settle(identity: Identity, admission: Admission) -> None:
     """Belong to the swarm from now on: keep its authorities and the certificate. Raises `StorageError`."""
-    trust = create_trust(folder, admission.certificate.swarm_id, admission.authorities)
+    introduce(identity.folder, admission.authorities)
     identity.install(admission.certificate)
-    return trust
 
 
 async def _approval(enroller: _Enroller, path: str, confirming: asyncio.Future[bool]) -> Joined:

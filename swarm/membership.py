@@ -49,6 +49,12 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True):
     protocol: int = PROTOCOL
     tier: Name = ""
     """See `swarm.tier`; for people."""
+    bus_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    """Of a hub, where others reach its broker; 0: it has none for them."""
+    home_broker: bool = False
+    """That broker is the home's own, to which devices are connected, and not one that the node started."""
+    carries_bus: bool = False
+    """That broker is the bus now."""
     leaving: bool = False
 
 
@@ -139,6 +145,11 @@ class Membership:
         known = self._known.get(node)
         return known.addresses if known else ()
 
+    def roles(self, node: str) -> tuple[str, ...]:
+        """What it said of itself last; nothing when it never spoke."""
+        known = self._known.get(node)
+        return known.beat.roles if known is not None and known.beat is not None else ()
+
     def members(self, now: float) -> tuple[Member, ...]:
         """All that ever spoke and are not forgotten, the dead too."""
         changed = self._members is None
@@ -196,5 +207,8 @@ def _member(beat: Beat, known: _Known) -> Member:
         accepts=beat.accepts,
         protocol=beat.protocol,
         tier=beat.tier,
+        bus_port=beat.bus_port,
+        home_broker=beat.home_broker,
+        carries_bus=beat.carries_bus,
         heard_at=known.heard_at,
     )

@@ -7,7 +7,7 @@ refused by name: 5.0 has topic aliases, behind which a topic could hide.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -139,6 +139,18 @@ def connect_packet(connect: Connect) -> bytes:
 def connack_packet(code: int) -> bytes:
     """The broker's answer to a CONNECT, without a session of before."""
     return bytes((CONNACK << 4, 2, 0, code))
+
+
+def subscribe_packet(number: int, topics: Iterable[str]) -> bytes:
+    """Subscribe to these topics with QoS 0 (3.8); `number`, not 0, comes back in the SUBACK."""
+    body = struct.pack("!H", number) + b"".join(_text(topic) + b"\0" for topic in topics)
+    return bytes((SUBSCRIBE << 4 | 2,)) + _length(len(body)) + body
+
+
+def publish_packet(topic: str, payload: bytes) -> bytes:
+    """A message with QoS 0 that is not retained (3.3)."""
+    body = _text(topic) + payload
+    return bytes((PUBLISH << 4,)) + _length(len(body)) + body
 
 
 def publish_topic(packet: Packet) -> str:

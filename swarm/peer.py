@@ -58,6 +58,9 @@ class Peer:
         addresses: tuple[str, ...] | None = None,
         roles: tuple[str, ...] | None = None,
         tier: str | None = None,
+        bus_port: int | None = None,
+        home_broker: bool | None = None,
+        carries_bus: bool | None = None,
     ) -> None:
         """Say something else of this node from now on; what is None stays. The others hear it at once."""
         first = self._first
@@ -66,6 +69,9 @@ class Peer:
             addresses=first.addresses if addresses is None else addresses,
             roles=first.roles if roles is None else roles,
             tier=first.tier if tier is None else tier,
+            bus_port=first.bus_port if bus_port is None else bus_port,
+            home_broker=first.home_broker if home_broker is None else home_broker,
+            carries_bus=first.carries_bus if carries_bus is None else carries_bus,
         )
         if told != first:
             self._first = told
@@ -82,6 +88,9 @@ class Peer:
             addresses=first.addresses,
             accepts=first.accepts,
             tier=first.tier,
+            bus_port=first.bus_port,
+            home_broker=first.home_broker,
+            carries_bus=first.carries_bus,
             here=True,
         )
 

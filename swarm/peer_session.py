@@ -75,6 +75,7 @@ class PeerSession:
         """`addresses` is where the node may be, best first; asked for each new connection."""
         self.node_id = node_id
         self._contexts = contexts
+        self._open: set[asyncio.Timeout] = set()
         self._http = aiohttp.ClientSession(
             base_url=URL.build(scheme="https", host=node_id),
             connector=aiohttp.TCPConnector(
@@ -106,6 +107,7 @@ class PeerSession:
         """
         with _explained(self.node_id, self._http):
             async with (
+                self._until_closed(),
                 asyncio.timeout(timeout_s),
                 self._http.request(
                     method, path, data=data, headers=headers, ssl=self._contexts.client(), allow_redirects=False
@@ -119,9 +121,12 @@ class PeerSession:
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """A WebSocket while the context lasts. Raises `PeerUnreachable`; `PeerRefused` when the node opens none."""
         with _explained(self.node_id, self._http):
-            async with self._http.ws_connect(
-                path, ssl=self._contexts.client(), max_msg_size=max_message_bytes, compress=0
-            ) as ws:
+            async with (
+                self._until_closed(),
+                self._http.ws_connect(
+                    path, ssl=self._contexts.client(), max_msg_size=max_message_bytes, compress=0
+                ) as ws,
+            ):
                 yield ws
 
     async def call(self, method: str, path: str, message: object = None, *, reply: type[T], timeout_s: float) -> T:
@@ -146,7 +151,25 @@ class PeerSession:
 
     async def close(self) -> None:
         """Cut all connections, in use or not."""
+        for each in self._open:
+            with suppress(RuntimeError):  # it is ending
+                each.reschedule(0.0)
         await self._http.close()  # TLS connections are aborted: aiohttp's default, `ssl_shutdown_timeout` of 0
+
+    @asynccontextmanager
+    async def _until_closed(self) -> AsyncIterator[None]:
+        """Whoever reads when the session is closed is woken: aiohttp lets it wait for a connection that is no more."""
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._open.add(scope)
+                yield
+        except TimeoutError:
+            if scope.expired():
+                raise PeerUnreachable(self.node_id, "connection", "the connection was cut here") from None
+            raise
+        finally:
+            self._open.discard(scope)
 
 
 class Peers:
@@ -201,7 +224,7 @@ async def identify(contexts: TlsContexts, address: Address) -> NodeId:
         async with asyncio.timeout(CONNECT_S):
             _, writer = await asyncio.open_connection(host, port, ssl=contexts.client(), server_hostname=ANY_MEMBER)
     except ssl.SSLCertVerificationError as error:
-        layer, reason, hint = _explain_certificate(error)
+        layer, reason, hint = explain_certificate(error)
         raise PeerUnreachable(where, layer, reason, hint=hint) from error
     except OSError as error:  # TimeoutError too
         layer = "tls" if isinstance(error, ssl.SSLError) else "tcp"
@@ -312,7 +335,7 @@ _NOT_WANTED = "if it is this node that is not wanted, the other one's log says w
 
 def _explain(error: Exception) -> tuple[Layer, str, str]:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return _explain_certificate(error.certificate_error)
+        return explain_certificate(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "address", "no address on the LAN is known", "is it switched on and in this network?"
     if isinstance(error, aiohttp.ClientSSLError):
@@ -324,7 +347,8 @@ def _explain(error: Exception) -> tuple[Layer, str, str]:
     return "connection", f"the connection ended: {error or type(error).__name__}", _NOT_WANTED
 
 
-def _explain_certificate(error: Exception) -> tuple[Layer, str, str]:
+def explain_certificate(error: Exception) -> tuple[Layer, str, str]:
+    """Which layer a handshake failed at that did not accept the other's certificate, why, and a hint."""
     code = getattr(error, "verify_code", 0)
     if isinstance(error, PeerNotAccepted):
         time = error.standing in ("not_yet_valid", "expired")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from swarm.errors import StorageError
 
 MAX_BYTES = 4 * 1024 * 1024
-"""Largest file that is read back; the roster of a thousand nodes is a twentieth of it."""
+"""Largest file that is read back; the bundle of 64 enrollers is a twentieth of it."""
 
 
 def make_private_folder(folder: Path) -> None:
@@ -20,6 +22,21 @@ def make_private_folder(folder: Path) -> None:
         folder.chmod(0o700)  # an older folder may have been open to others
     except OSError as error:
         raise _cannot("use the folder", folder, error) from error
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Nobody else claims the folder until the block ends; the kernel sees to that. Raises `StorageError` when somebody
+    has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(f"another program uses {folder} just now", hint="wait until it has ended") from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_private(path: Path, data: bytes) -> None:

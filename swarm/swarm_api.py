@@ -109,7 +109,14 @@ class SwarmApi:
             return json_answer([_view(member, now, name=member.name) for member in members.values()])
         names = {**{node: member.name for node, member in members.items()}, **enrolled.roster.members()}
         shown = [
-            _view(members.get(node), now, node=node, name=name, admits=is_enroller(enrolled.roster, node))
+            _view(
+                members.get(node),
+                now,
+                node=node,
+                name=name,
+                admits=is_enroller(enrolled.roster, node),
+                bus=node == enrolled.bus.hub,
+            )
             for node, name in names.items()
             if not enrolled.roster.is_revoked(node)
         ]
@@ -130,6 +137,8 @@ class SwarmApi:
                 tier=enrolled.tier.tier if enrolled.tier else "",
                 tier_because=enrolled.tier.because if enrolled.tier else "",
                 tier_missing=enrolled.tier.missing if enrolled.tier else "",
+                bus=enrolled.bus.hub or "",
+                bus_waits=enrolled.bus.why_waiting,
             )
         )
 
@@ -252,7 +261,9 @@ def _json_errors(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     return wrapped
 
 
-def _view(member: Member | None, now: float, *, node: str = "", name: str, admits: bool = False) -> NodeView:
+def _view(
+    member: Member | None, now: float, *, node: str = "", name: str, admits: bool = False, bus: bool = False
+) -> NodeView:
     if member is None:
         return NodeView(node, name, admits=admits)
     return NodeView(
@@ -265,5 +276,7 @@ def _view(member: Member | None, now: float, *, node: str = "", name: str, admit
         seen_s=0.0 if member.here else round(now - member.heard_at, 1),
         capabilities=member.capabilities,
         admits=admits,
+        bus=bus,
+        bus_port=member.bus_port,
         here=member.here,
     )

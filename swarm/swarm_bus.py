@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from swarm.broker import BrokerAddress, resolve_on_lan
 from swarm.bus import CONNECT_TIMEOUT_S, Bus
 from swarm.bus_choice import BusChoice
-from swarm.bus_port import BusPort
+from swarm.bus_port import LOOKS, BusPort
 from swarm.bus_rules import ALL_HEALTH, ALL_PRESENCE, health_topic, node_of
 from swarm.certificates import NodeId
 from swarm.errors import BusError, MalformedMessage, MycoswarmError
@@ -45,6 +45,8 @@ class HubBroker:
     node: NodeId
     addresses: tuple[tuple[str, int], ...]
     """Host and bus port, the likeliest first; empty for this node itself."""
+    carries: bool = False
+    """It says that its broker is the bus now."""
 
 
 class SwarmBus:
@@ -202,6 +204,8 @@ class _Follower:
         self._choice = BusChoice(node)
         self._hubs: dict[NodeId, HubBroker] = {}
         self._trying: NodeId = ""
+        self._home_broker_fails = False
+        """The one that this hub was told to use; it is known to be down, where others only see that nobody serves."""
         self._turns: dict[NodeId, int] = {}
         """Which of a hub's addresses is next."""
 
@@ -209,8 +213,13 @@ class _Follower:
     def why(self) -> str:
         """Why there is no connection."""
         if not self._hubs:
-            return "no hub of this swarm is reachable: the one that knew the home's devices is off, or the network is"
-        return f"none of {len(self._hubs)} hubs takes this node's connection to the bus just now"
+            return "no hub of this swarm can be reached"
+        if self._home_broker_fails:
+            return "the home's MQTT broker is down"
+        if set(self._hubs) == {self._node}:
+            return "the MQTT broker is down"
+        hubs = "the hub" if len(self._hubs) == 1 else f"one of the {len(self._hubs)} hubs"
+        return f"they wait for {hubs} to take over the bus"
 
     async def next(self) -> BrokerAddress:
         """The hub in charge."""
@@ -226,6 +235,7 @@ class _Follower:
     def connected(self, address: BrokerAddress) -> None:
         """A hub that follows another one sends nodes there too."""
         self.current = self._trying
+        self._home_broker_fails = False
         self._choice.connected(self._trying)
         if self._port is not None:
             self._port.set_serving(self.current == self._node)
@@ -238,6 +248,7 @@ class _Follower:
         if given_up:
             return
         node, hub = self._trying, self._hubs.get(self._trying)
+        self._home_broker_fails |= node == self._node and address.kind == "external"
         if not was_connected:
             self._turns[node] = self._turns.get(node, 0) + 1
         if was_connected or hub is None or not hub.addresses or self._turns[node] % len(hub.addresses) == 0:
@@ -265,7 +276,7 @@ class _Follower:
 
     def _look(self, now: float) -> None:
         self._hubs = {hub.node: hub for hub in self._list_hubs() if hub.addresses or hub.node == self._node}
-        self._choice.update(self._hubs, now)
+        self._choice.update(self._hubs, now, carrying=[hub.node for hub in self._hubs.values() if hub.carries])
         for node in tuple(self._turns):
             if node not in self._hubs:
                 del self._turns[node]
@@ -293,7 +304,7 @@ class _Follower:
                 )
                 try:
                     login = address.username, address.password.encode() if address.password is not None else None
-                    writer.write(connect_packet(Connect("mycoswarm-looks", 10, username=login[0], password=login[1])))
+                    writer.write(connect_packet(Connect(LOOKS, 10, username=login[0], password=login[1])))
                     answer = PacketReader(16).read(await reader.readexactly(4))
                     writer.write(bytes((DISCONNECT << 4, 0)))
                     return any(packet.kind == CONNACK and packet.body[1] == ACCEPTED for packet in answer)

@@ -19,7 +19,7 @@ def nodes_table(nodes: Iterable[NodeView]) -> str:
         (
             f"{node.name}{' (here)' if node.here else ''}",
             node.node,
-            " ".join((*node.roles, *(["admits"] if node.admits else []))),
+            " ".join((*node.roles, *(["admits"] if node.admits else []), *(["bus"] if node.bus else []))),
             node.tier,
             "\n".join(node.addresses[:2]),
             node.state,

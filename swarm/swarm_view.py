@@ -30,6 +30,10 @@ class NodeView(msgspec.Struct, frozen=True):
     capabilities: tuple[Capability, ...] = ()
     admits: bool = False
     """It is an enroller."""
+    bus: bool = False
+    """It carries the bus, as far as the asked node knows."""
+    bus_port: int = 0
+    """Of a hub, for the other nodes; 0 when it has none, or while it is not known."""
     here: bool = False
     """It is the node that was asked."""
 
@@ -46,6 +50,10 @@ class SwarmView(msgspec.Struct, frozen=True):
     tier: str = ""
     tier_because: str = ""
     tier_missing: str = ""
+    bus: str = ""
+    """Id of the hub that carries the bus; empty while it is looked for."""
+    bus_waits: str = ""
+    """Why there is no bus, without a full stop."""
 
 
 class TokenView(msgspec.Struct, frozen=True):

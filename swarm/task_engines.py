@@ -87,11 +87,11 @@ class GenerateEngine:
     """One model of a language model server."""
 
     kind = "generate"
-    slots = 2
-    """What else is asked meanwhile waits here, where it is counted, and not at the server."""
 
-    def __init__(self, generator: Generator, model: str) -> None:
+    def __init__(self, generator: Generator, model: str, *, slots: int = 2) -> None:
+        """What is asked beyond `slots` waits here, where it is counted, and not at the server."""
         self.model = model
+        self.slots = slots
         self.size: SizeClass = size_of(model)
         self._generator = generator
         self._used_at: float | None = None
@@ -167,9 +167,10 @@ class TranscribeEngine:
 class ModelOffer:
     """Offers a server's language model to the swarm while it is there."""
 
-    def __init__(self, worker: Worker, generator: Generator) -> None:
+    def __init__(self, worker: Worker, generator: Generator, *, slots: int = 2) -> None:
         self.model: str | None = None
         """As of the last look."""
+        self._slots = slots
         self._worker = worker
         self._generator = generator
 
@@ -180,7 +181,7 @@ class ModelOffer:
             if self.model is not None:
                 self._worker.withdraw("generate", self.model)
             if found is not None:
-                self._worker.offer(GenerateEngine(self._generator, found))
+                self._worker.offer(GenerateEngine(self._generator, found, slots=self._slots))
             self.model = found
         return found
 

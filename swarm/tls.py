@@ -11,6 +11,7 @@ hostname check; the address is only where it looked.
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
 import ssl
 import time
 from collections.abc import Callable
@@ -27,6 +28,10 @@ ANY_MEMBER = "any-member"
 """The server name of a client that wants to know which node an address is."""
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h): a server lets `judge` look at times, which knows who may renew."""
+
+# What asyncio sets aside for reading on each TLS connection. Its 256 KB are 4 MB with nine other nodes, two connections
+# each; a TLS record has 16 KB at most.
+asyncio.sslproto.SSLProtocol.max_size = 32 * 1024
 
 
 @dataclass(frozen=True)

@@ -135,11 +135,12 @@ class Worker:
         self._bytes += asked
         run.deadline = self._loop.call_later(order.left_s, self._stop, run, "expired")
         run.receivers.append(receiver)
-        receiver.accepted(Accepted(self._node, order.model, order.instead_of))
+        # The engine is asked first, in the loop's next turn; then the answer that it was is sent.
         if free:
             self._start(run, now)
         else:
             queue.append(run)
+        receiver.accepted(Accepted(self._node, order.model, order.instead_of))
         return _Hold(self, run, receiver)
 
     async def close(self) -> None:
@@ -169,13 +170,14 @@ class Worker:
         try:
             async with aclosing(engine.run(order.request)) as pieces:
                 async for piece in pieces:
-                    if first_at == 0.0:
-                        first_at = self._loop.time()
                     events = event_bytes(number, piece)
                     append(events)
                     number += 1
                     for receiver in receivers:
                         receiver.data(events)
+                    if first_at == 0.0:
+                        first_at = self._loop.time()
+                        await asyncio.sleep(0)  # the first is on its way before those that came with it are looked at
         except asyncio.CancelledError:
             finished = Finished(run.stopped_as)
         except MycoswarmError as error:

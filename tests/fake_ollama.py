@@ -8,13 +8,17 @@
     async with FakeOllama(words=["First", " sentence.", " Second."], hold_after=2) as server:
         ...                                                  # two words are out, the rest waits
         server.go_on.set()
+
+As a program, for a host of its own: `python -m tests.fake_ollama --port 11434 --pause-s 0.1` says "asked" at each
+question.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
 from aiohttp import web
@@ -33,12 +37,14 @@ class FakeOllama:
         words: Sequence[str] = ("the", " answer", " is", " forty", " two."),
         hold_after: int | None = None,
         redirect_to: str = "",
+        pause_s: float = 0.0,
+        port: int = 0,
     ) -> None:
         """After `hold_after` words something happens: `normal` waits for `go_on`; the others, which take half of the
         words by default, wait for ever (`stall`), cut the line (`die`) or end properly but too soon (`cut`).
 
         `html` and `other_json` answer every path with what is not Ollama's; `error` refuses a chat with status 500;
-        `redirect` sends everybody to `redirect_to`.
+        `redirect` sends everybody to `redirect_to`. `pause_s` goes before each word.
         """
         self.mode: Mode = mode
         self.models = list(models)
@@ -57,7 +63,11 @@ class FakeOllama:
         self.headers: list[dict[str, str]] = []
         """The headers of every request, names in lower case."""
         self.redirect_to = redirect_to
+        self.pause_s = pause_s
+        self.asked: Callable[[], None] = lambda: None
+        """Called at every question."""
         self.url = ""
+        self._port = port
 
     async def __aenter__(self) -> Self:
         app = web.Application()
@@ -66,7 +76,7 @@ class FakeOllama:
         # Handlers are cancelled when the other side leaves, and the end does not wait for one that stalls.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"
@@ -85,6 +95,7 @@ class FakeOllama:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self._note(request)
         self.chats.append(await request.json())
+        self.asked()
         if odd := self._odd_answer(request):
             return odd
         if self.mode == "error":
@@ -104,6 +115,7 @@ class FakeOllama:
                     return response
                 if index == hold:
                     await self._hold()
+                await asyncio.sleep(self.pause_s)
                 await response.write(_line(word, done=False))
             await response.write(_line("", done=True))
         except (ConnectionError, asyncio.CancelledError):
@@ -133,3 +145,18 @@ class FakeOllama:
 def _line(word: str, *, done: bool) -> bytes:
     part = {"model": "tiny:latest", "message": {"role": "assistant", "content": word}, "done": done}
     return json.dumps(part).encode() + b"\n"
+
+
+async def _serve(port: int, pause_s: float) -> None:
+    async with FakeOllama(port=port, pause_s=pause_s) as server:
+        server.asked = lambda: print("asked", flush=True)
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    _options = argparse.ArgumentParser()
+    _options.add_argument("--port", type=int, required=True)
+    _options.add_argument("--pause-s", type=float, default=0.0)
+    _given = _options.parse_args()
+    asyncio.run(_serve(_given.port, _given.pause_s))

@@ -31,8 +31,6 @@ ENGINES = (
         kind="generator",
         module="gpu_node.engines.ollama",
         attribute="OllamaGenerator",
-        needs=("ollama",),
-        extra="hub",
         note="a language model on an Ollama server of this home",
     ),
 )

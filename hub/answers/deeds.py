@@ -27,14 +27,14 @@ class Deed:
 class DeedWords:
     """Outcomes in one sentence."""
 
-    def told(self, deeds: Sequence[Deed], entities: Entities) -> str:
+    def told(self, deeds: Sequence[Deed], entities: Entities, *, why_down: str = "") -> str:
         """One sentence for all deeds: first what was done, then what was not and why.
 
-        `entities`: as they were when the commands were sent.
+        `entities`: as they were when the commands were sent; `why_down`: why there is no bus, as far as known.
         """
         outcomes = [outcome for deed in deeds for outcome in deed.outcomes]
         if outcomes and all(outcome.result == "bus_down" for outcome in outcomes):
-            return "I can't reach the devices right now: the MQTT broker is down."
+            return self.unreachable(why_down)
         done: list[str] = []
         singles: list[Outcome] = []
         failed: list[Outcome] = []
@@ -51,6 +51,10 @@ class DeedWords:
         if done and not_done:
             return sentence(f"{listed(done)}, but {listed(not_done)}")
         return sentence(listed(done or not_done))
+
+    def unreachable(self, why: str) -> str:
+        """No device at all; `why` without a full stop."""
+        return sentence(f"I can't reach the devices right now: {why or 'the MQTT broker is down'}")
 
     def unlock_question(self, entity_ids: Sequence[str], entities: Entities) -> str:
         """Asks before anything is unlocked."""

@@ -158,9 +158,9 @@ def _availability(options: Options) -> Availability:
     watches = [
         Watch(topic, each.template("value_template"), *_payloads(each))
         for each in options.groups("availability")
-        if (topic := each.topic("topic"))
+        if (topic := each.topic("topic", of_nodes=True))
     ]
-    topic = options.topic("availability_topic")
+    topic = options.topic("availability_topic", of_nodes=True)
     if topic:
         watches.append(Watch(topic, options.template("availability_template"), *_payloads(options)))
     modes: dict[str, Literal["latest", "all", "any"]] = {"latest": "latest", "all": "all", "any": "any"}

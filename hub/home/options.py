@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hub.home.templates import Template
+from swarm.bus_rules import node_of
 from swarm.errors import MalformedMessage
 
 MAX_TOPIC = 512
@@ -195,8 +196,9 @@ class Options:
             raise MalformedMessage(f"{key} is no list of at most {MAX_LIST} texts")
         return tuple(Options({key: each}).text(key) for each in value)
 
-    def topic(self, key: str) -> str:
-        """A topic without wildcards, `~` replaced; empty when absent."""
+    def topic(self, key: str, *, of_nodes: bool = False) -> str:
+        """A topic without wildcards, `~` replaced; empty when absent. `of_nodes`: what a node tells of itself
+        will do too."""
         topic = self.text(key)
         if topic.startswith("~"):
             topic = self._base + topic[1:]
@@ -208,6 +210,8 @@ class Options:
             raise MalformedMessage(f"{key} has {len(topic)} characters, more than {MAX_TOPIC}")
         if re.search(r"[+#\x00-\x1f\x7f]", topic):
             raise MalformedMessage(f"{key} {topic!r} has a wildcard or a control character")
+        if of_nodes and node_of(topic) is not None:
+            return topic
         if topic.startswith("$") or topic.partition("/")[0] == OWN_TREE:
             raise MalformedMessage(f"{key} {topic!r} is not a device's to use")
         return topic

@@ -16,6 +16,7 @@ from hub.home.device import Device, Wait
 from hub.home.discovery import DiscoveredEntity, Removal, parse_discovery
 from hub.home.entity import Command, Entity, Outcome, Result, State
 from hub.home.templates import Message
+from swarm.broker import BrokerAddress
 from swarm.bus import Bus
 from swarm.config import BusSection
 from swarm.errors import BusError, MalformedMessage
@@ -29,6 +30,10 @@ MAX_COMPLAINTS = 1000
 """Topics of which it is remembered that their fault was logged, so that each is logged once."""
 SUBSCRIBED_S = 0.5
 """How long a command waits for the broker to have taken the subscriptions that are under way."""
+ANNOUNCED_S = 3.0
+"""After the bus moved to another broker, devices that are there too have been announced by then."""
+REPEATED_S = 1.0
+"""So long after the last news announcements may still be coming."""
 ALREADY_SO_S = 0.25
 """How long a device that already is as wanted gets to answer; some answer only to what changes something."""
 
@@ -36,8 +41,16 @@ ALREADY_SO_S = 0.25
 class Home:
     """All devices that announced themselves on the bus. Belongs to the event loop that runs the bus."""
 
-    def __init__(self, bus: Bus, config: BusSection, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Subscribes at once; devices appear as the bus connects."""
+    def __init__(
+        self,
+        bus: Bus,
+        config: BusSection,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        why_down: Callable[[], str] = lambda: "",
+    ) -> None:
+        """Subscribes at once; devices appear as the bus connects. `why_down` says why it is not, without a full
+        stop."""
         self._bus = bus
         self._prefix = config.discovery_prefix
         self._timeout_s = config.confirm_timeout_s
@@ -52,6 +65,12 @@ class Home:
         self._version = 0
         self._news = asyncio.Event()
         self._announced_at = clock()
+        self._why_down = why_down
+        self._broker: BrokerAddress | None = None
+        self._left_behind: set[str] = set()
+        """Topics of announcements that the broker of before had and this one has not repeated."""
+        self._judged_at = 0.0
+        """From then on what was left behind counts as gone."""
         bus.on_connection(self._on_connection)
         bus.subscribe(f"{self._prefix}/+/+/config", self._on_discovery, qos=0)
         bus.subscribe(f"{self._prefix}/+/+/+/config", self._on_discovery, qos=0)
@@ -70,6 +89,11 @@ class Home:
         """Grows whenever entities come, go or change what they are called, where they are or what they can do."""
         return self._version
 
+    @property
+    def why_down(self) -> str:
+        """Why no device can be reached, without a full stop; empty while the bus is up, or when nobody knows."""
+        return "" if self._bus.connected else self._why_down()
+
     def areas(self) -> tuple[str, ...]:
         """The rooms in which there is something, in alphabetical order."""
         return tuple(sorted({device.entity.area for device in self._devices.values()} - {""}))
@@ -79,7 +103,7 @@ class Home:
         device = self._devices.get(entity_id)
         if device is None:
             return State(available=False)
-        available = self._bus.connected and device.is_available() and not device.is_stale(self._clock())
+        available = self._bus.connected and self._is_there(device) and not device.is_stale(self._clock())
         return msgspec.structs.replace(device.state, available=available)
 
     async def changed(self, version: int, debounce_s: float = 0.3) -> int:
@@ -120,7 +144,7 @@ class Home:
         if not self._bus.connected:
             return "bus_down"
         device = self._devices.get(command.entity_id)
-        if device is None or not device.is_available():
+        if device is None or not self._is_there(device):
             return "unavailable"
         try:
             plan = device.discovered.component.plan(command.verb, command.value, device.state)
@@ -141,6 +165,12 @@ class Home:
             return "bus_down"
         device.assume(plan)
         return "confirmed"
+
+    def _is_there(self, device: Device) -> bool:
+        if not device.is_available():
+            return False
+        topic = device.discovered.topic
+        return topic not in self._left_behind or self._clock() < max(self._judged_at, self._announced_at + REPEATED_S)
 
     async def _carry_out(self, plan: Plan, device: Device) -> None:
         """Publish, and wait until the device says that it is done."""
@@ -166,6 +196,10 @@ class Home:
 
     def _on_connection(self, connected: bool) -> None:
         if connected:
+            if self._broker != self._bus.broker:
+                self._left_behind = set(self._by_discovery)
+                self._judged_at = self._clock() + ANNOUNCED_S
+            self._broker = self._bus.broker
             return
         for device in self._devices.values():
             for wait in device.waits:
@@ -176,6 +210,7 @@ class Home:
 
     def _on_discovery(self, topic: str, payload: bytes) -> None:
         known = self._by_discovery.get(topic)
+        self._left_behind.discard(topic)
         if known is not None and known.announcement == payload:
             return
         self._announced_at = self._clock()

@@ -30,8 +30,8 @@ from hub.home.virtual_devices import (
     WhiteLamp,
 )
 from swarm.broker import BrokerAddress, resolve_on_lan
-from swarm.bus import MqttClient
 from swarm.errors import BusError
+from swarm.mqtt_client import MqttClient
 
 _log = logging.getLogger(__name__)
 

@@ -73,7 +73,7 @@ class Control:
         locked, open_already = _to_unlock(plans, request)
         skip = frozenset(locked) | frozenset(open_already)
         deeds, outcomes = await _carry_out(plans, skip, request)
-        said = [words.told(deeds, entities)] if deeds else []
+        said = [words.told(deeds, entities, why_down=request.home.why_down)] if deeds else []
         said += dict.fromkeys(plan.targets.missing for plan in plans if plan.targets.missing)
         said += [words.already_unlocked(entity_id, entities) for entity_id in open_already]
         question = _question(plans, locked, request)

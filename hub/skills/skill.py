@@ -26,6 +26,10 @@ class Home(Protocol):
     def entities(self) -> Mapping[str, Entity]:
         """All entities by id."""
 
+    @property
+    def why_down(self) -> str:
+        """Why no entity can be reached now, without a full stop; empty otherwise."""
+
     def state(self, entity_id: str) -> State:
         """How an entity is now."""
 

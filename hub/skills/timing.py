@@ -8,7 +8,8 @@ from hub.answers import Wording
 from hub.dialogue import Option, Question
 from hub.intent import Intent
 from hub.skills.skill import Home, Reply, Request
-from hub.timers import MAX_DURATION_S, MAX_TIMERS, Kept, Timer
+from hub.timer_book import Timer
+from hub.timers import MAX_DURATION_S, MAX_TIMERS, Kept
 from hub.verbalize import verbalize
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")

@@ -13,7 +13,7 @@ from swarm.config import Config
 from swarm.engines import EngineManifest
 from swarm.errors import ConfigError
 
-Severity = Literal["ok", "warn", "fail"]
+Severity = Literal["ok", "warn", "fail", "skip"]
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -21,7 +21,8 @@ class Finding(msgspec.Struct, frozen=True):
 
     check: str
     status: Severity
-    """`warn`: something does not work that one can do without. `fail`: the node cannot do its work."""
+    """`warn`: something does not work that one can do without. `fail`: the node cannot do its work.
+    `skip`: it was not looked at, and `found` says why."""
     found: str
     to_do: str = ""
 

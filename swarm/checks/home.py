@@ -7,6 +7,7 @@ import importlib.util
 
 from swarm.broker import choose_port, find_mosquitto, parse_broker_url, resolve_on_lan
 from swarm.checks import Examined, Finding
+from swarm.client import BrokerStatus
 from swarm.errors import BusError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -25,10 +26,17 @@ def _broker(examined: Examined) -> Finding:
     if examined.node is not None:
         running = examined.node.broker
         if running.connected:
-            return Finding("broker", "ok", f"{running.kind}, the running node is connected")
-        return Finding("broker", "fail", f"{running.kind}, the running node is not connected", "see the node's log")
+            return Finding("broker", "ok", f"{_of(running)}, the running node is connected")
+        if running.kind == "none":
+            return Finding("broker", "ok", "this node has none and needs none")
+        if bus.broker:
+            asyncio.run(_connect(bus.broker, bus.authority))  # says what is wrong with it
+        why = f": {running.why}" if running.why else ""
+        return Finding(
+            "broker", "fail", f"{_of(running)}, the running node is not connected{why}", "see the node's log"
+        )
     if bus.broker:
-        where = asyncio.run(_connect(bus.broker))
+        where = asyncio.run(_connect(bus.broker, bus.authority))
         return Finding("broker", "ok", f"the one at {where} answers")
     port = choose_port(bus.port)
     if program := find_mosquitto():
@@ -38,14 +46,27 @@ def _broker(examined: Examined) -> Finding:
     return Finding("broker", "fail", "none is configured, and none can be started", "apt install mosquitto")
 
 
-async def _connect(url: str) -> str:
+def _of(running: BrokerStatus) -> str:
+    if running.kind != "swarm":
+        return running.kind
+    return f"the bus of the swarm, at {running.hub}" if running.hub else "the bus of the swarm"
+
+
+async def _connect(url: str, authority: str) -> str:
     import aiomqtt
 
-    address = parse_broker_url(url)
+    from swarm.mqtt_client import MqttClient, tls_for
+
+    address = parse_broker_url(url, authority=authority)
     host = await resolve_on_lan(address.host, address.port)
     where = f"{address.host}:{address.port}"
-    client = aiomqtt.Client(
-        host, address.port, username=address.username, password=address.password, timeout=CONNECT_TIMEOUT_S
+    client = MqttClient(
+        host,
+        address.port,
+        username=address.username,
+        password=address.password,
+        timeout=CONNECT_TIMEOUT_S,
+        tls_context=tls_for(address),
     )
     client._client.connect_timeout = CONNECT_TIMEOUT_S
     try:
@@ -53,6 +74,6 @@ async def _connect(url: str) -> str:
             return where
     except aiomqtt.MqttError as error:
         raise BusError(
-            f"the broker at {where} does not answer: {error}",
+            f"the home's broker at {where} does not answer: {error}",
             hint="is it running, and are bus.broker's user and password right?",
         ) from error

@@ -19,16 +19,18 @@ from hub.people_port import build_app
 from hub.people_port import start as start_people_port
 from swarm import __version__
 from swarm.alone import alone
+from swarm.broker import Broker
 from swarm.client import BrokerStatus, NodeAddress, Status, announce_node, withdraw_node
-from swarm.config import Config
+from swarm.config import Config, wanted_roles
 from swarm.enrolled_node import EnrolledNode, require_certificate
 from swarm.errors import StorageError
 from swarm.identity import FOLDER, forget_identity, open_identity
 from swarm.node.engines import Engines, engines_of
+from swarm.node.home_bus import HomeBus, LoneBus
 from swarm.node.plain_face import plain_face
 from swarm.node_metrics import NodeMetrics
 from swarm.peer import Peer
-from swarm.roster import load_roster
+from swarm.roster import introduced, open_roster
 from swarm.swarm_api import SwarmApi
 from swarm.task_engines import ModelOffer
 from swarm.task_stream import SwarmGenerator
@@ -67,11 +69,18 @@ async def _opened(config: Config) -> AsyncIterator[_Node]:
     async with AsyncExitStack() as closing:
         _make_state_folder(config.state_dir)
         closing.enter_context(_claimed(config.state_dir))
-        roles = _wanted_roles(config)
+        roles: tuple[str, ...] = wanted_roles(config)
         is_assistant = "hub" in roles or "edge" in roles
         engines = await closing.enter_async_context(engines_of(config, hears_commands=is_assistant))
         metrics = NodeMetrics(__version__)
-        enrolled = _enrolled(config, roles, metrics)
+        broker = Broker(config.bus, config.state_dir) if is_assistant else None
+        enrolled = await closing.enter_async_context(
+            _enrolled(config, roles, metrics, broker if "hub" in roles else None)
+        )
+        bus = _bus(config, broker, enrolled)
+        if broker is not None and ("hub" in roles or enrolled is None):
+            await broker.start()
+            closing.push_async_callback(broker.close)
         generator = engines.generator
         if enrolled is None:
             peer = alone(name=config.node.name, roles=roles, routing=config.routing, ended=metrics.ended)
@@ -80,15 +89,15 @@ async def _opened(config: Config) -> AsyncIterator[_Node]:
             peer = enrolled.peer
             generator = SwarmGenerator(peer.dispatcher, peer.members, own=engines.generator)
         voice: VoiceNode | None = None
-        if is_assistant:
+        if is_assistant and bus is not None:
             # What only a voice assistant needs is not even imported by a node that is none.
             from swarm.node.voice import AskEngine, voice_node
 
-            voice = await closing.enter_async_context(voice_node(config, engines, generator))
+            voice = await closing.enter_async_context(voice_node(config, bus, engines, generator, enrolled))
             peer.worker.offer(AskEngine(voice, config.node.language))
         for engine in engines.for_tasks():
             peer.worker.offer(engine)
-        node = _Node(config, roles, engines, peer, enrolled, voice)
+        node = _Node(config, roles, engines, peer, enrolled, voice, bus)
         face = voice.face(node.status) if voice else plain_face(config, peer.dispatcher, node.status)
         app = build_app(face, ask_timeout_s=config.language_model.timeout_s + ANSWER_GRACE_S)
         key = secrets.token_urlsafe(24)
@@ -132,6 +141,7 @@ class _Node:
         peer: Peer,
         enrolled: EnrolledNode | None,
         voice: VoiceNode | None,
+        bus: HomeBus | None,
     ) -> None:
         self.url = ""
         self.forgets = False
@@ -141,9 +151,14 @@ class _Node:
         self._engines = engines
         self._enrolled = enrolled
         self._voice = voice
+        self._bus = bus
         self._started = time.monotonic()
         self._again = asyncio.Event()
-        self._model_offer = ModelOffer(peer.worker, engines.generator) if engines.generator is not None else None
+        self._model_offer = (
+            ModelOffer(peer.worker, engines.generator, slots=config.language_model.parallel)
+            if engines.generator is not None
+            else None
+        )
 
     async def serve(self, stop: asyncio.Event, *, demo_home: bool) -> None:
         """Run all services until `stop`, or until the node begins again; an error in one ends the node, so that its
@@ -158,6 +173,8 @@ class _Node:
             tasks = [services.create_task(_either(stop, self._again), name="end")]
             if self._enrolled is not None:
                 tasks.append(services.create_task(self._enrolled.run(), name="swarm"))
+            elif isinstance(self._bus, LoneBus):
+                tasks.append(services.create_task(self._bus.run(), name="bus"))
             if self._model_offer is not None:
                 tasks.append(services.create_task(self._model_offer.run(), name="language model on offer"))
             log.info("the node %s is up: %s", self._config.node.name, self.url)
@@ -189,7 +206,7 @@ class _Node:
             url=self.url,
             roles=self._roles,
             uptime_s=round(time.monotonic() - self._started, 1),
-            broker=BrokerStatus("none", connected=False),
+            broker=self._bus.status() if self._bus is not None else BrokerStatus("none", connected=False),
             engines=self._engines.names(),
             satellites=(),
             language_model=self._model_offer.model if self._model_offer is not None else None,
@@ -207,22 +224,26 @@ async def _either(*events: asyncio.Event) -> None:
             each.cancel()
 
 
-def _wanted_roles(config: Config) -> tuple[str, ...]:
-    if config.swarm.roles:
-        return config.swarm.roles
-    section = config.satellite
-    return ("hub",) if section.microphone == "none" and section.speaker == "none" else ("hub", "edge")
+def _bus(config: Config, broker: Broker | None, enrolled: EnrolledNode | None) -> HomeBus | None:
+    """The swarm's, or that of the own broker; None for a node that has neither."""
+    if enrolled is not None:
+        return enrolled.bus
+    return LoneBus(broker, config.node.name) if broker is not None else None
 
 
-def _enrolled(config: Config, roles: tuple[str, ...], metrics: NodeMetrics) -> EnrolledNode | None:
+@asynccontextmanager
+async def _enrolled(
+    config: Config, roles: tuple[str, ...], metrics: NodeMetrics, broker: Broker | None
+) -> AsyncIterator[EnrolledNode | None]:
     """This machine's part in its swarm; None when it belongs to none."""
     folder = config.state_dir / FOLDER
-    roster = load_roster(folder)
-    if roster is None:
-        return None
+    if not introduced(folder):
+        yield None
+        return
     identity = open_identity(folder)
     require_certificate(identity)
-    return EnrolledNode(config, identity, roster, roles=roles, ended=metrics.ended)
+    async with open_roster(identity) as roster:
+        yield EnrolledNode(config, identity, roster, roles=roles, broker=broker, ended=metrics.ended)
 
 
 def _forget(config: Config) -> None:

@@ -18,9 +18,12 @@ from edge.service import Satellite, satellite_of_this_machine
 from edge.voice_activity import SileroVoiceActivity
 from edge.wake_word import MicroWakeDetector
 from hub.conversation import Conversation
+from hub.home.birth import Birth
+from hub.home.flat_on_bus import FlatOnBus
 from hub.home.registry import Home
 from hub.home.virtual_flat import VirtualFlat
 from hub.intent import Context
+from hub.ledger_timers import LedgerTimers
 from hub.live_understanding import LiveUnderstanding
 from hub.people_port import MAX_ASKS, MAX_TEXT, Say, SpokenAnswer
 from hub.people_port import Node as NodeFace
@@ -28,15 +31,16 @@ from hub.recordings import Recordings
 from hub.timers import Timers
 from hub.voice import VoiceHub
 from swarm.audio import duration_s, read_wav, write_wav
-from swarm.broker import Broker
-from swarm.bus import Bus
-from swarm.client import BrokerStatus, Status
+from swarm.client import Status
 from swarm.config import Config
 from swarm.engine import Generator
+from swarm.enrolled_bus import HOME
+from swarm.enrolled_node import EnrolledNode
 from swarm.errors import AudioError, EngineUnavailable, MycoswarmError, StorageError
 from swarm.first_words import FirstWords
 from swarm.messages import Trace
 from swarm.node.engines import Engines
+from swarm.node.home_bus import HomeBus
 from swarm.store import Store
 from swarm.task import Piece, SizeClass, TaskRequest
 from swarm.task_engines import payload_of
@@ -56,33 +60,47 @@ Service = tuple[str, Coroutine[Any, Any, None]]
 
 
 @asynccontextmanager
-async def voice_node(config: Config, engines: Engines, generator: Generator | None) -> AsyncIterator[VoiceNode]:
-    """The assistant with its database and broker, which are closed at the end. `generator` answers what is no
-    command. Raises `MycoswarmError`."""
+async def voice_node(
+    config: Config,
+    bus: HomeBus,
+    engines: Engines,
+    generator: Generator | None,
+    enrolled: EnrolledNode | None,
+) -> AsyncIterator[VoiceNode]:
+    """The assistant with its database, which is closed at the end. `generator` answers what is no command; in a
+    swarm all hubs have the same timers. Raises `MycoswarmError`."""
     store = Store(config.state_dir / "mycoswarm.db")
     await store.open()
     try:
-        broker = Broker(config.bus, config.state_dir)
-        await broker.start()
-        try:
-            yield VoiceNode(config, store, broker, engines, generator)
-        finally:
-            await broker.close()
+        yield VoiceNode(config, store, _timers(store, enrolled), bus, engines, generator)
     finally:
         await store.close()
+
+
+def _timers(store: Store, enrolled: EnrolledNode | None) -> Timers:
+    if enrolled is None:
+        return Timers(store)
+    shared = LedgerTimers(enrolled.roster.ledger, enrolled.peer.members, before=store)
+    return Timers(shared, sharing=shared)
 
 
 class VoiceNode:
     """`begin`, then run all `services`; `end_sessions` before the people's port closes."""
 
     def __init__(
-        self, config: Config, store: Store, broker: Broker, engines: Engines, generator: Generator | None
+        self,
+        config: Config,
+        store: Store,
+        timers: Timers,
+        bus: HomeBus,
+        engines: Engines,
+        generator: Generator | None,
     ) -> None:
         self.url = ""
         """Of the people's port, once it listens."""
         self._config = config
         self._store = store
-        self._broker = broker
+        self._bus = bus
         self._engines = engines
         if engines.transcriber is None:
             raise ValueError("a voice assistant hears")
@@ -91,9 +109,10 @@ class VoiceNode:
         self._generator = generator
         self._model: str | None = None
         self._started = time.monotonic()
-        self._bus = Bus(broker.address, config.node.name)
-        self._home = Home(self._bus, config.bus)
-        self._timers = Timers(store)
+        self._home = Home(bus.bus, config.bus, why_down=lambda: bus.why_waiting)
+        self._birth = Birth(bus.bus, prefix=config.bus.discovery_prefix, speaks=lambda: bus.owns(HOME))
+        bus.on_gained(lambda role: self._birth.again() if role == HOME else None)
+        self._timers = timers
         self._recordings = Recordings(config.state_dir / "recordings", config.recording)
         self._understanding = LiveUnderstanding(
             self._home,
@@ -130,7 +149,7 @@ class VoiceNode:
     def services(self, *, demo_home: bool) -> list[Service]:
         """All that runs; an error in one ends the node, so that its supervisor starts it anew."""
         services: list[Service] = [
-            ("bus", self._bus.run()),
+            ("birth message", self._birth.run()),
             ("understanding", self._understanding.run(self._transcriber)),
             ("timers", self._timers.run(self._announce)),
             ("recordings", self._recordings.run()),
@@ -140,7 +159,8 @@ class VoiceNode:
         if self._satellite is not None:
             services.append(("satellite", self._satellite.run()))
         if demo_home:
-            flat = VirtualFlat(self._broker.address, prefix=self._config.bus.discovery_prefix)
+            prefix, broker = self._config.bus.discovery_prefix, self._bus.own_broker
+            flat = VirtualFlat(broker, prefix=prefix) if broker else FlatOnBus(self._bus.bus, prefix=prefix)
             words = FirstWords(self._config, self._engines.synthesizer, self.url, ask=self._ask_audio)
             services += [("virtual flat", flat.run()), ("first words", self._introduce(flat, words))]
         return services
@@ -174,7 +194,6 @@ class VoiceNode:
         """The status with what only the assistant knows."""
         return msgspec.structs.replace(
             status,
-            broker=BrokerStatus(self._broker.address.kind, self._bus.connected),
             satellites=self._voice.connected,
             language_model=self._model,
             entities=len(self._home.entities),
@@ -314,7 +333,7 @@ class VoiceNode:
         await self._understanding.ready.wait()
         gc.freeze()
 
-    async def _introduce(self, flat: VirtualFlat, words: FirstWords) -> None:
+    async def _introduce(self, flat: VirtualFlat | FlatOnBus, words: FirstWords) -> None:
         try:
             async with asyncio.timeout(30.0):
                 await flat.ready.wait()

@@ -43,6 +43,8 @@ class MemoryHome:
         self.gate: asyncio.Event | None = None
         """When set, commands wait for it."""
 
+        self.why_down = ""
+
     def state(self, entity_id: str) -> State:
         return self.states[entity_id]
 

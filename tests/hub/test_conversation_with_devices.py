@@ -37,6 +37,10 @@ class RealHome:
     def entities(self) -> Mapping[str, Entity]:
         return self._home.entities
 
+    @property
+    def why_down(self) -> str:
+        return self._home.why_down
+
     def state(self, entity_id: str) -> State:
         return self._home.state(entity_id)
 

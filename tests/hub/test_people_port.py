@@ -15,7 +15,7 @@ from aiohttp import web
 from hub.home.entity import Entity, State
 from hub.intent import Context
 from hub.people_port import MAX_AUDIO_BYTES, MAX_TEXT, Node, Say, SpokenAnswer, build_app, start
-from hub.timers import Timer
+from hub.timer_book import Timer
 from swarm.client import BrokerStatus, Status
 from swarm.errors import AudioError, EngineError, MycoswarmError
 from swarm.messages import Mark, Trace

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hub.timers import MAX_TIMERS, RING_EVERY_S, Running, SystemClock, Timer, TimerBook, Timers
+from hub.timer_book import RING_EVERY_S, Running, Timer, TimerBook
+from hub.timers import MAX_TIMERS, SystemClock, Timers
 from swarm.errors import EngineError, StorageError
 
 

@@ -24,7 +24,7 @@ from swarm.identity import open_identity
 from swarm.presence import Document
 from swarm.swarm_bus import HubBroker, SwarmBus
 from swarm.tls import TlsContexts
-from swarm.trust import load_trust
+from tests.swarm.held_trust import load_trust
 
 
 async def run(folder: Path, address: str, hubs: dict[str, str], *, talks: bool) -> None:

@@ -18,13 +18,13 @@ from swarm.node_api import NodesPort, build_nodes_app
 from swarm.peer_session import Address, Peers
 from swarm.renewal import renewal_routes
 from swarm.tls import TlsContexts
-from swarm.trust import FileTrust, create_trust
+from tests.swarm.held_trust import HeldTrust, create_trust
 
 
 @dataclass
 class Member:
     identity: Identity
-    trust: FileTrust
+    trust: HeldTrust
     addresses: dict[str, list[Address]]
     """Where this node believes the others to be."""
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from hub.home.entity import Entity, State
 from hub.intent import Context
 from hub.people_port import Node, Say, SpokenAnswer, build_app, start
-from hub.timers import Timer
+from hub.timer_book import Timer
 from swarm.audio import duration_s, read_wav, write_wav
 from swarm.client import BrokerStatus, NodeAddress, Status, announce_node, withdraw_node
 from swarm.errors import EngineError, MycoswarmError

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from swarm.broker import BrokerAddress
-from swarm.bus import Bus, MqttClient, topic_pattern
+from swarm.bus import Bus, topic_pattern
 from swarm.child import end_child, start_child
 from swarm.errors import BusError
+from swarm.mqtt_client import MqttClient
 from tests.buses import Kind, background, both_brokers, free_port, kill, maker, running_broker, running_bus, until
 
 
@@ -265,3 +267,36 @@ def test_a_bus_told_to_end_while_the_broker_dies_ends(tmp_path: Path) -> None:
                 assert done
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("then", ["resets", "refuses"])
+def test_a_bus_told_to_end_while_it_connects_leaves_no_unseen_failure(then: str) -> None:
+    """A server that takes connections, and answers when it is too late to matter."""
+    unseen: list[dict[str, object]] = []
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+        met: list[asyncio.StreamWriter] = []
+
+        async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1000)
+            met.append(writer)
+
+        server = await asyncio.start_server(meet, "127.0.0.1", 0)
+        bus = Bus(BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1]), "test")
+        running = asyncio.create_task(bus.run())
+        await until(lambda: met)
+        running.cancel()
+        await asyncio.wait([running])
+        if then == "resets":
+            met[0].transport.abort()
+        else:
+            met[0].write(b"\x20\x02\x00\x05")  # CONNACK: not authorized
+        await asyncio.sleep(0.05)
+        server.close()
+        del bus, running
+        gc.collect()
+
+    asyncio.run(scenario())
+    gc.collect()
+    assert unseen == []

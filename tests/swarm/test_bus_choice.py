@@ -93,3 +93,25 @@ def test_a_hub_whose_broker_did_not_greet_is_not_gone_to_and_the_connection_stay
     made.failed(FIRST, 20.0)
     assert not made.is_better_elsewhere(20.1)
     assert made.is_better_elsewhere(20.0 + 2 * STEADY_S[0])
+
+
+def test_a_hub_that_carries_the_bus_is_chosen_before_one_that_could() -> None:
+    made = BusChoice("node")
+    made.update(HUBS, 0.0, carrying=[THIRD])
+    assert made.next(0.0) == THIRD
+    made.connected(THIRD)
+    made.update(HUBS, 1000.0, carrying=[THIRD])
+    assert not made.is_better_elsewhere(1000.0)
+    made.failed(THIRD, 1000.0)
+    assert made.next(1000.0) == FIRST
+
+
+def test_of_two_hubs_that_carry_the_bus_all_come_to_the_first() -> None:
+    for me in ("node", FIRST, SECOND):
+        made = BusChoice(me)
+        made.update((SECOND,), 0.0, carrying=[SECOND])
+        made.connected(SECOND)
+        made.update((FIRST, SECOND), 10.0, carrying=[FIRST, SECOND])
+        made.update((FIRST, SECOND), 20.0, carrying=[FIRST, SECOND])
+        assert made.is_better_elsewhere(20.0)
+        assert made.next(20.0) == FIRST

@@ -79,14 +79,26 @@ def test_init_where_the_state_cannot_be_written(config: Path) -> None:
     assert "error: cannot make the state folder /proc/nowhere" in result.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["invite"], ["invite", "--list"], ["approve"], ["approve", "123456"], ["grant", "x"], ["tasks"], ["why", "x"]],
-)
+NO_NODE = "error: no mycoswarm node is running here\n  start it with: mycoswarm up\n"
+
+
+@pytest.mark.parametrize("command", [["tasks"], ["why", "x"]])
 def test_what_only_a_running_node_can_do_says_so(config: Path, command: list[str]) -> None:
     result = run(config, *command)
-    assert result.exit_code == 1
-    assert result.stderr == "error: no mycoswarm node is running here\n  start it with: mycoswarm up\n"
+    assert (result.exit_code, result.stderr) == (1, NO_NODE)
+
+
+@pytest.mark.parametrize(
+    "command", [["invite"], ["invite", "--list"], ["approve"], ["approve", "123456"], ["grant", "x"]]
+)
+def test_without_a_swarm_there_is_none_to_let_others_into_whether_or_not_a_node_runs(
+    config: Path, command: list[str]
+) -> None:
+    result = run(config, *command)
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: this machine belongs to no swarm")
+    assert run(config, "init").exit_code == 0
+    result = run(config, *command)
+    assert (result.exit_code, result.stderr) == (1, NO_NODE)
 
 
 @pytest.mark.parametrize("command", [["nodes"], ["leave"], ["revoke", "kitchen"]])
@@ -185,10 +197,11 @@ def test_leaving_without_a_running_node_forgets_the_key(config: Path) -> None:
 
 def test_roster_that_cannot_be_read_is_said(config: Path) -> None:
     run(config, "init")
-    (identity_of(config) / "roster.json").write_text("{")
-    assert "roster.json cannot be read" in run(config, "nodes").stderr
-    assert "error: " in up(config)
-    assert "roster.json cannot be read" in up(config)
+    (identity_of(config) / "ledger.db").write_text("no database " * 100)
+    assert "ledger.db is damaged" in run(config, "nodes").stderr
+    said = up(config)
+    assert "error: " in said
+    assert "ledger.db is damaged" in said
 
 
 def test_roster_without_a_certificate_is_said(config: Path) -> None:

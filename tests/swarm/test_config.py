@@ -140,6 +140,7 @@ def test_swarm_and_routing_are_read() -> None:
         ('[swarm]\nroles = ["boss"]\n', "c.toml:2: swarm.roles: Invalid enum value 'boss'"),
         ("[swarm]\nport = 0\n", "c.toml:2: swarm.port: Expected `int` >= 1"),
         ("[swarm]\n\nenrolment_port = 7334\n", "c.toml:3: swarm.enrolment_port is the same as swarm.port"),
+        ("[swarm]\nbus_port = 7335\n", "c.toml:2: swarm.bus_port is the same as swarm.enrolment_port"),
         ('[swarm]\naddress = "8.8.8.8"\n', 'c.toml:2: swarm.address: "8.8.8.8" is no address of a LAN'),
         ('[swarm]\naddress = "attic"\n', 'c.toml:2: swarm.address: "attic" is no address of a LAN'),
         ('[swarm]\npeers = ["8.8.8.8"]\n', 'c.toml:2: static peer "8.8.8.8" is outside the LAN'),

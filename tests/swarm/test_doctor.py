@@ -51,8 +51,8 @@ def examined(
     return Examined(config, str(tmp_path / "config.toml"), None, node, with_senses or senses())
 
 
-def running(*, connected: bool = True) -> Status:
-    broker = BrokerStatus(kind="mosquitto", connected=connected)
+def running(broker: BrokerStatus | None = None, *, connected: bool = True) -> Status:
+    broker = broker or BrokerStatus(kind="mosquitto", connected=connected)
     return Status("1", "here", "http://127.0.0.1:7333", ("hub",), 1.0, broker, {}, (), None, 0)
 
 
@@ -294,7 +294,7 @@ def test_doctor_works_without_and_beside_a_running_node(tmp_path: Path) -> None:
     assert {name: finding.found for name, finding in findings.items() if finding.status == "fail"} == {}
     assert code == 0
     assert {"engine pocketsphinx", "engine espeak-ng"} <= set(findings)
-    assert set(CHECKS) - {"engines"} <= set(findings)
+    assert set(CHECKS) - {"engines", "ledger", "nodes"} <= set(findings)
     with PeoplePortNode(tmp_path / "state", pid=os.getpid()):
         assert doctor(config)[1]["node"].found.startswith("here runs version 1")
 
@@ -314,3 +314,19 @@ def test_doctor_goes_on_with_a_wrong_configuration_and_ends_with_1(tmp_path: Pat
     assert "people.prot" in shown.stdout
     assert "did you mean people.port?" in shown.stdout
     assert "memory" in shown.stdout
+
+
+def test_node_that_waits_for_the_bus_of_its_swarm_says_why(tmp_path: Path) -> None:
+    def found(status: BrokerStatus) -> tuple[str, str]:
+        [finding] = home.broker(examined(tmp_path, node=running(status)))
+        return finding.status, finding.found
+
+    assert found(BrokerStatus("swarm", connected=True, hub="attic")) == (
+        "ok",
+        "the bus of the swarm, at attic, the running node is connected",
+    )
+    assert found(BrokerStatus("swarm", connected=False, why="no hub of this swarm can be reached")) == (
+        "fail",
+        "the bus of the swarm, the running node is not connected: no hub of this swarm can be reached",
+    )
+    assert found(BrokerStatus("none", connected=False)) == ("ok", "this node has none and needs none")

@@ -39,10 +39,11 @@ from swarm.errors import MycoswarmError
 from swarm.identity import Identity, open_identity
 from swarm.joining import Admission, Confirm, JoinFailed, _enroller_at, join_by_code, join_by_token, settle
 from swarm.peer_session import Address, PeerRefused
+from swarm.roster import introduced
 from swarm.tokens import LINGER_S, JoinToken
-from swarm.trust import load_trust
 from tests.buses import free_port, until
 from tests.swarm.enrolled import Member, founder, member, rogue_context
+from tests.swarm.held_trust import create_trust, load_trust
 from tests.swarm.test_node_api import GET, Tasks, raw
 
 
@@ -55,6 +56,7 @@ class Desk:
     now: float = field(default_factory=time.time)
     nodes_port: int = 0
     admitting: Callable[[str], None] = lambda node_id: None
+    roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
     enrolment: Enrolment = field(init=False)
 
     @property
@@ -63,8 +65,9 @@ class Desk:
 
     @contextlib.asynccontextmanager
     async def staffed(self) -> AsyncIterator[Enrolment]:
-        async def admit(node_id: str, name: str) -> None:
+        async def admit(node_id: str, name: str, roles: tuple[str, ...]) -> None:
             self.admitting(node_id)
+            self.roles[node_id] = roles
             await self.enroller.trust.admit(node_id, name)
 
         self.enrolment = Enrolment(
@@ -133,16 +136,15 @@ def test_machine_with_a_token_becomes_a_member_that_others_serve(tmp_path: Path)
                 identity = open_identity(tmp_path / "new")
                 admission = await join(identity, token)
                 assert admission.nodes == (("127.0.0.1", nodes.port),) and admission.enroller == first.node_id
-                trust = settle(identity, admission, tmp_path / "new")
+                settle(identity, admission)
+                trust = create_trust(identity.folder, first.trust.swarm_id, introduced(identity.folder))
                 assert first.trust.members()[identity.node_id] == "attic"
                 new = Member(identity, trust, {})
                 new.addresses[first.node_id] = list(admission.nodes)
                 async with new.asking() as peers:
                     assert await peers[first.node_id].call("GET", "/v1/task", reply=dict, timeout_s=5)
         again = open_identity(tmp_path / "new")
-        known = load_trust(tmp_path / "new")
         assert again.certificate == admission.certificate
-        assert known is not None and known.swarm_id == first.trust.swarm_id
 
     asyncio.run(scenario())
 
@@ -171,7 +173,7 @@ def test_rogue_that_shows_the_right_authority_without_its_key_is_found_out(tmp_p
         assert stolen is not None and own is not None
         claimed = dataclasses.replace(stolen.certificate, enroller=rogue.enroller.node_id)
         rogue.enroller.identity._authority = Authority(own.key, claimed)
-        rogue.enroller.trust._roster = right.enroller.trust._roster
+        rogue.enroller.trust.swarm_id = right.enroller.trust.swarm_id
         async with right.staffed(), rogue.staffed():
             token = await right.invitation()
             await rogue.invitation()
@@ -327,7 +329,8 @@ def test_second_enroller_lets_machines_in_without_the_founder(tmp_path: Path) ->
         desk = Desk(second)
         async with desk.staffed():
             identity = open_identity(tmp_path / "new")
-            trust = settle(identity, await join(identity, await desk.invitation()), tmp_path / "new")
+            settle(identity, await join(identity, await desk.invitation()))
+            trust = create_trust(identity.folder, first.trust.swarm_id, introduced(identity.folder))
         assert trust.swarm_id == first.trust.swarm_id and len(trust.bundle().current) == 2
         new = Member(identity, trust, {})
         async with third.serving(Tasks().routes()) as port, new.asking() as peers:
@@ -434,7 +437,7 @@ def test_machine_is_let_in_when_a_person_compared_the_codes(tmp_path: Path) -> N
             pending = enrolment.pending()[0]
             assert (pending.name, pending.node_id, pending.address) == ("at?[31mtic", identity.node_id, "127.0.0.1")
             await enrolment.approve(code.replace(" ", "-"))
-            settle(identity, await joining, tmp_path / "new")
+            settle(identity, await joining)
             assert desk.enroller.trust.is_member(identity.node_id)
             assert enrolment.pending() == []
 

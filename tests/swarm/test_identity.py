@@ -31,7 +31,8 @@ from swarm.certificates import (
 )
 from swarm.errors import MycoswarmError, StorageError
 from swarm.identity import forget_identity, open_identity
-from swarm.trust import Standing, create_trust, judge
+from swarm.trust import Standing, judge
+from tests.swarm.held_trust import create_trust
 
 NOW = 1_800_000_000.0
 ANY = Ed25519PrivateKey.generate()

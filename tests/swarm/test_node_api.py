@@ -244,7 +244,7 @@ def test_certificate_of_the_right_authority_for_another_swarm_is_refused(tmp_pat
         tasks = Tasks()
         async with second.serving(tasks.routes()) as port:
             first.knows(second, port)
-            msgspec.structs.force_setattr(second.trust._roster, "swarm_id", "x" * 26)
+            second.trust.swarm_id = "x" * 26
             got = await raw(port.port, GET, context=rogue_context(certificate=first.identity))
             assert got == b"" and tasks.askers == []
 

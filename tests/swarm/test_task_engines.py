@@ -200,6 +200,15 @@ def test_model_is_offered_while_it_is_there() -> None:
     run(check)
 
 
+def test_model_is_offered_with_as_many_slots_as_its_server_has() -> None:
+    async def check() -> None:
+        node = peer()
+        await ModelOffer(node.worker, Model(), slots=5).look()
+        assert [each.slots for each in node.worker.capabilities()] == [5]
+
+    run(check)
+
+
 def test_question_goes_to_the_swarms_model() -> None:
     async def check() -> None:
         node, model = peer(), Model()

@@ -24,13 +24,14 @@ class Machine(RunningNode):
 
     def __init__(self, folder: Path, *sections: Mapping[str, Mapping[str, object]]) -> None:
         self.name = folder.name
-        self.nodes_port, self.enrolment_port = free_port(), free_port()
+        self.nodes_port, self.enrolment_port, self.swarm_bus_port = free_port(), free_port(), free_port()
         own: dict[str, dict[str, object]] = {
             "node": {"name": self.name},
             "swarm": {
                 "address": "127.0.0.1",
                 "port": self.nodes_port,
                 "enrolment_port": self.enrolment_port,
+                "bus_port": self.swarm_bus_port,
                 "multicast": False,
             },
         }
@@ -45,6 +46,10 @@ class Machine(RunningNode):
         if not self._works_only:
             self.wait_for_log("connected to the broker")
         return self
+
+    def has_demo_home(self) -> None:
+        """From its next start on."""
+        self._demo_home = True
 
     def swarm(self) -> SwarmClient:
         return find_swarm_node(self.state, timeout_s=20.0)

@@ -122,29 +122,32 @@ def test_static_peer_is_found_without_anything_learned(tmp_path: Path) -> None:
             second.end()
 
 
-def test_revoked_machine_is_cut_off_at_once(tmp_path: Path) -> None:
-    with machines(tmp_path, ("first", []), ("second", [WORKER])) as [first, second]:
-        one_swarm(first, second)
-        ident = second.node_id()
+def connections(of: Machine, *to: Machine) -> set[int]:
+    """Ports of the swarm that its connections are with, at the others or its own."""
+    ports = {port for machine in to for port in (machine.nodes_port, machine.swarm_bus_port)}
+    open_now = [each for each in of.process.net_connections(kind="tcp") if each.status == psutil.CONN_ESTABLISHED]
+    own = {each.laddr.port for each in open_now} & {of.nodes_port}
+    return own | {each.raddr.port for each in open_now} & ports
 
-        def connections() -> list[object]:
-            return [
-                each
-                for each in second.process.net_connections(kind="tcp")
-                if each.status == psutil.CONN_ESTABLISHED and each.raddr.port == first.nodes_port
-            ]
 
-        assert connections()
-        assert first.did("revoke", "second") == f"second ({ident}) is revoked\n"
-        wait_until(lambda: not connections(), seconds=2.0)
-        second.sees(first, state="dead")
-        assert "second" not in {each.name for each in first.view()}
-        assert "no node of this swarm is called second" in first.failed("revoke", "second")
-        assert "no node" in second.failed("ask", "what time is it")
-        second.did("leave")
-        second.did("join", first.token())
-        first.sees(second)
-        assert second.node_id() != ident
+def test_machine_revoked_at_one_is_cut_off_by_all_at_once(tmp_path: Path) -> None:
+    with machines(tmp_path, ("first", []), ("second", []), ("third", [WORKER])) as [first, second, third]:
+        one_swarm(first, second, third)
+        ident = third.node_id()
+        wait_until(lambda: connections(third, first, second) & {first.swarm_bus_port, second.swarm_bus_port})
+        assert connections(third, first, second) - {first.swarm_bus_port, second.swarm_bus_port}
+        assert first.did("revoke", "third").startswith(f"third ({ident}) is revoked")
+        wait_until(lambda: not connections(third, first, second), seconds=2.0)
+        for machine in (first, second):
+            assert "third" not in {each.name for each in machine.view()}
+            third.sees(machine, state="dead")
+        assert "no node of this swarm is called third" in first.failed("revoke", "third")
+        assert "no node" in third.failed("ask", "what time is it")
+        third.did("leave")
+        third.did("join", first.token())
+        first.sees(third)
+        second.sees(third)
+        assert third.node_id() != ident
 
 
 def test_only_who_admits_machines_revokes_them(tmp_path: Path) -> None:
@@ -204,17 +207,28 @@ def test_machine_whose_code_is_not_the_same_stays_out(tmp_path: Path, who: str) 
 
 
 def test_hub_with_the_right_goes_on_admitting_after_the_founder_is_lost(tmp_path: Path) -> None:
-    with machines(tmp_path, ("first", []), ("second", []), ("third", [WORKER])) as [first, second, third]:
-        one_swarm(first, second)
+    with machines(tmp_path, ("first", []), ("second", []), ("third", [WORKER]), ("fourth", [WORKER])) as four:
+        first, second, third, fourth = four
+        one_swarm(first, second, third)
+        third.end()  # and so hears nothing of what follows
         assert "this is the only machine that admits others" in first.failed("leave")
-        assert first.did("grant", "second").endswith("may admit machines now\n")
+        assert "may admit machines now" in first.did("grant", "second")
         assert "may admit machines already" in first.failed("grant", "second")
+        first.did("ask", "set a tea timer for 12 seconds")
+        wait_until(lambda: second.client().timers())
         first.signal(signal.SIGKILL)
         first.wait()
-        third.did("join", second.token())
+        fourth.did("join", second.token())
+        fourth.start()
+        fourth.sees(second)
         third.start()
-        third.sees(second)
-        second.sees(third)
+        for machine in (second, third, fourth):
+            machine.sees(second, third, fourth)
+        wait_until(lambda: {each.name for each in third.view() if each.admits} == {"first", "second"})
+        assert "first (" in second.did("revoke", "first")
+        wait_until(lambda: {each.name for each in fourth.view() if each.admits} == {"second"})
+        second.sees(third, fourth)
+        second.wait_for_log("no satellite is there to say: Your tea timer")  # the one who set it cannot ring it
 
 
 def test_machine_that_leaves_is_not_waited_for(tmp_path: Path) -> None:
