@@ -1,9 +1,9 @@
 """Speech to text for commands: pocketsphinx with a grammar of what can be said in this home now.
 
 The decoder can hear nothing but sentences of its grammar, so it turns any noise into a command. A second decoder, a
-free loop over phones, hears the same audio; where the grammar explains the words much worse than the phones do, what
-was said is no command. Both run in one process of their own and keep up with speech: the transcript is there a few
-milliseconds after the last audio. Measured: see BENCHMARKS.md.
+free loop over phones, hears the same audio and tells what was no command (`swarm.engines.confidence`). Both run in
+one process of their own and keep up with speech: the transcript is there a few milliseconds after the last audio.
+Measured: see BENCHMARKS.md.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ import msgspec
 import numpy as np
 from wyoming.event import Event
 
+from swarm.continuation import Continuations
 from swarm.engine import RATE, WAKE_JOINT, CommandGrammar, Transcript
 from swarm.engine_process import Answer, Conversation, EngineProcess, Send, module_argv, serve
+from swarm.engines.confidence import Segment, confidence
 from swarm.errors import EngineError, EngineUnavailable
 
 log = logging.getLogger(__name__)
 
-ACCEPT_SCORE = -40.0
-"""Mean per frame, over the words of a command, of log likelihood by grammar minus by phones (log base 1.0001): lower is
-no command. Refuses 3 % of commands in clean speech and passes 4 % of other sentences (BENCHMARKS.md)."""
-NO_SCORE = -1000.0
-"""Of nothing heard."""
+ACCEPT_SCORE = -0.5
+"""Log odds: lower is no command. What it refuses and lets pass is in BENCHMARKS.md."""
 LOG_BASE = math.log(1.0001)
 MAX_UTTERANCE_BYTES = 20 * RATE * 2
 NOISE_FLOOR_DBFS = -65.0
@@ -184,6 +183,9 @@ class _Recognizer:
 
     def __init__(self) -> None:
         self._decoders: tuple[Any, ...] = ()
+        self._continuations: Continuations | None = None
+        self._pronunciations: dict[str, list[str]] = {}
+        self._conjunction = ""
         self._means = [np.array(FIRST_MEAN), np.array(FIRST_MEAN)]
         self._heard = 0
         self._listening = False
@@ -222,7 +224,8 @@ class _Recognizer:
                 **common, bestpath=False, allphone=str(model / "en-us-phone.lm.bin"), lw=2.0, beam=1e-20, pbeam=1e-20
             )
         grammar = words.grammar
-        known = {line.split(" ", 1)[0] for line in words.dictionary.splitlines()}
+        entries = [line.split() for line in words.dictionary.splitlines()]
+        known = {word: sounds for word, *sounds in entries}
         states = 1 + max(max(arc.source, arc.target) for arc in grammar.arcs)
         acceptor = FsgModel("commands", commands.get_logmath(), commands.config["lw"], states)
         acceptor.set_start_state(grammar.start)
@@ -236,6 +239,8 @@ class _Recognizer:
         commands.add_fsg("commands", acceptor)
         commands.activate_search("commands")
         self._decoders = (commands, phones)
+        self._continuations = Continuations(grammar)
+        self._pronunciations, self._conjunction = known, grammar.conjunction
 
     def _begin(self) -> None:
         self._heard = 0
@@ -257,8 +262,7 @@ class _Recognizer:
     def _so_far(self) -> Transcript:
         """The likeliest words, whether they make a whole sentence or only its beginning."""
         words, _ = _hypothesis(self._decoders[0])
-        score = self._score()
-        return Transcript(text=words, accepted=bool(words) and score >= ACCEPT_SCORE, score=round(score, 1))
+        return self._transcript(words)
 
     def _transcribe(self) -> Transcript:
         """The likeliest whole sentence, or the words so far where they explain the audio better than any whole one.
@@ -273,12 +277,22 @@ class _Recognizer:
         words, likelihood = _hypothesis(self._decoders[0])
         if words != begun and begun_likelihood - likelihood > INCOMPLETE_MARGIN:
             return so_far
+        return self._transcript(words)
+
+    def _transcript(self, words: Sequence[str]) -> Transcript:
+        """With the score of what the decoders hold now. Wake phrases are left out of the text."""
+        assert self._continuations is not None
         score = self._score()
-        return Transcript(text=words, accepted=bool(words) and score >= ACCEPT_SCORE, score=round(score, 1))
+        return Transcript(
+            text=" ".join(word for word in words if WAKE_JOINT not in word),
+            accepted=any(WAKE_JOINT not in word for word in words) and score >= ACCEPT_SCORE,
+            score=round(score, 1),
+            continuation=self._continuations.after(words),
+        )
 
     def _score(self) -> float:
         commands, phones = self._decoders
-        return _score(_segments(commands), _segments(phones))
+        return confidence(_segments(commands), _segments(phones), self._pronunciations, self._conjunction)
 
     def _end(self) -> None:
         if self._listening:
@@ -291,40 +305,19 @@ class _Recognizer:
                 mean += ADAPTATION * (heard - mean)
 
 
-def _hypothesis(decoder: Any) -> tuple[str, float]:
-    """Words heard so far, wake phrases left out, and their log likelihood in base 1.0001."""
+def _hypothesis(decoder: Any) -> tuple[list[str], float]:
+    """Words heard so far and their log likelihood in base 1.0001."""
     best = decoder.hyp()
     if best is None:
-        return "", -math.inf
-    words = " ".join(word for word in best.hypstr.split() if WAKE_JOINT not in word)
-    return words, math.log(max(best.score, 1e-300)) / LOG_BASE
+        return [], -math.inf
+    return best.hypstr.split(), math.log(max(best.score, 1e-300)) / LOG_BASE
 
 
-_Segment = tuple[str, int, int, float]
-
-
-def _segments(decoder: Any) -> list[_Segment]:
-    """(word or phone, first frame, last frame, acoustic log likelihood in base 1.0001)."""
+def _segments(decoder: Any) -> list[Segment]:
     return [
-        (segment.word, segment.start_frame, segment.end_frame, math.log(max(segment.ascore, 1e-300)) / LOG_BASE)
-        for segment in decoder.seg() or ()
+        Segment(found.word, found.start_frame, found.end_frame, math.log(max(found.ascore, 1e-300)) / LOG_BASE)
+        for found in decoder.seg() or ()
     ]
-
-
-def _score(words: Sequence[_Segment], phones: Sequence[_Segment]) -> float:
-    """Mean per frame, over the words, of likelihood by grammar minus by phones; silence does not count."""
-    if not words or not phones:
-        return NO_SCORE
-    by_phones = np.zeros(2 + max(words[-1][2], phones[-1][2]))
-    for _, first, last, likelihood in phones:
-        by_phones[first : last + 1] = likelihood / (last - first + 1)
-    difference = 0.0
-    frames = 0
-    for word, first, last, likelihood in words:
-        if not word.startswith(("<", "(", "[")) and WAKE_JOINT not in word:
-            difference += likelihood - float(by_phones[first : last + 1].sum())
-            frames += last - first + 1
-    return difference / frames if frames else NO_SCORE
 
 
 def _build() -> Answer:
