@@ -43,6 +43,11 @@ FIRST_MEAN = (51.7, 3.5, 9.0, 9.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 ADAPTATION = 0.2
 """How much of it each command is. Four people who take turns: 119 of 128 commands with 0.2, 116 when the last few
 make all of it, 111 without adaptation."""
+BABBLE = WAKE_JOINT * 2
+"""Begins the names of single sounds, of which any number may come before a wake phrase: a television's speech."""
+BABBLE_WEIGHT = -300_000
+"""Of each, log in base 1.0001. Beside a television 15 dB below the speaker 0 of 32 commands are understood without
+such sounds, 16 with them; with a weight of -37,000 they swallow the commands too."""
 INCOMPLETE_MARGIN = 500.0
 """By how much (log base 1.0001 of scaled scores) the beginning of a sentence must explain the audio better
 than any whole one. Of 96 whole commands none is above it; of 29 without their end that would be accepted, 24 are."""
@@ -214,8 +219,11 @@ class _Recognizer:
         from pocketsphinx import Decoder, FsgModel, get_model_path
 
         model = Path(get_model_path()) / "en-us"
+        sounds = sorted({sound for line in words.dictionary.splitlines() for sound in line.split()[1:]})
+        babble = {f"{BABBLE}{sound}": sound for sound in sounds}
         with tempfile.NamedTemporaryFile("w", suffix=".dict", encoding="utf-8") as dictionary:
             dictionary.write(words.dictionary)
+            dictionary.writelines(f"{name} {sound}\n" for name, sound in babble.items())
             dictionary.flush()
             common = {"hmm": str(model / "en-us"), "dict": dictionary.name, "lm": None, "loglevel": "FATAL"}
             # Without bestpath=False some clips stall for minutes; beams narrower than these lose whole sentences.
@@ -226,8 +234,8 @@ class _Recognizer:
         grammar = words.grammar
         entries = [line.split() for line in words.dictionary.splitlines()]
         known = {word: sounds for word, *sounds in entries}
-        states = 1 + max(max(arc.source, arc.target) for arc in grammar.arcs)
-        acceptor = FsgModel("commands", commands.get_logmath(), commands.config["lw"], states)
+        before = 1 + max(max(arc.source, arc.target) for arc in grammar.arcs)
+        acceptor = FsgModel("commands", commands.get_logmath(), commands.config["lw"], before + 1)
         acceptor.set_start_state(grammar.start)
         acceptor.set_final_state(grammar.final)
         for arc in grammar.arcs:
@@ -236,6 +244,11 @@ class _Recognizer:
                 acceptor.null_trans_add(arc.source, arc.target, weight)
             elif arc.word in known:
                 acceptor.trans_add(arc.source, arc.target, weight, acceptor.word_add(arc.word))
+                if WAKE_JOINT in arc.word:
+                    acceptor.trans_add(before, arc.target, weight, acceptor.word_add(arc.word))
+        acceptor.null_trans_add(grammar.start, before, 0)
+        for name in babble:
+            acceptor.trans_add(before, before, BABBLE_WEIGHT, acceptor.word_add(name))
         commands.add_fsg("commands", acceptor)
         commands.activate_search("commands")
         self._decoders = (commands, phones)
@@ -310,7 +323,8 @@ def _hypothesis(decoder: Any) -> tuple[list[str], float]:
     best = decoder.hyp()
     if best is None:
         return [], -math.inf
-    return best.hypstr.split(), math.log(max(best.score, 1e-300)) / LOG_BASE
+    words = [word for word in best.hypstr.split() if not word.startswith(BABBLE)]
+    return words, math.log(max(best.score, 1e-300)) / LOG_BASE
 
 
 def _segments(decoder: Any) -> list[Segment]:
