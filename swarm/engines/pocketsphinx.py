@@ -44,10 +44,13 @@ ADAPTATION = 0.2
 """How much of it each command is. Four people who take turns: 119 of 128 commands with 0.2, 116 when the last few
 make all of it, 111 without adaptation."""
 BABBLE = WAKE_JOINT * 2
-"""Begins the names of single sounds, of which any number may come before a wake phrase: a television's speech."""
+"""Begins the names of single sounds, of which a few may come before a wake phrase: the pre-roll has half a second from
+before it, in which a television may speak."""
+BABBLE_SOUNDS = 6
+"""So many at most. Beside a television 15 dB below the speaker 0 of 32 commands are understood without such sounds, 15
+with them. With any number of them they swallow whole commands in noise: at 10 dB 23 of 64 are understood, else 30."""
 BABBLE_WEIGHT = -300_000
-"""Of each, log in base 1.0001. Beside a television 15 dB below the speaker 0 of 32 commands are understood without
-such sounds, 16 with them; with a weight of -37,000 they swallow the commands too."""
+"""Of each, log in base 1.0001: about what a sound explains better than a silence does."""
 INCOMPLETE_MARGIN = 500.0
 """By how much (log base 1.0001 of scaled scores) the beginning of a sentence must explain the audio better
 than any whole one. Of 96 whole commands none is above it; of 29 without their end that would be accepted, 24 are."""
@@ -216,11 +219,12 @@ class _Recognizer:
                 self._end()
 
     def _listen_for(self, words: _Words) -> None:
-        from pocketsphinx import Decoder, FsgModel, get_model_path
+        from pocketsphinx import Decoder, get_model_path
 
         model = Path(get_model_path()) / "en-us"
-        sounds = sorted({sound for line in words.dictionary.splitlines() for sound in line.split()[1:]})
-        babble = {f"{BABBLE}{sound}": sound for sound in sounds}
+        entries = [line.split() for line in words.dictionary.splitlines()]
+        known = {word: sounds for word, *sounds in entries}
+        babble = {BABBLE + sound: sound for sounds in known.values() for sound in sounds}
         with tempfile.NamedTemporaryFile("w", suffix=".dict", encoding="utf-8") as dictionary:
             dictionary.write(words.dictionary)
             dictionary.writelines(f"{name} {sound}\n" for name, sound in babble.items())
@@ -231,29 +235,11 @@ class _Recognizer:
             phones = Decoder(
                 **common, bestpath=False, allphone=str(model / "en-us-phone.lm.bin"), lw=2.0, beam=1e-20, pbeam=1e-20
             )
-        grammar = words.grammar
-        entries = [line.split() for line in words.dictionary.splitlines()]
-        known = {word: sounds for word, *sounds in entries}
-        before = 1 + max(max(arc.source, arc.target) for arc in grammar.arcs)
-        acceptor = FsgModel("commands", commands.get_logmath(), commands.config["lw"], before + 1)
-        acceptor.set_start_state(grammar.start)
-        acceptor.set_final_state(grammar.final)
-        for arc in grammar.arcs:
-            weight = round(math.log(arc.weight) / LOG_BASE)
-            if not arc.word:
-                acceptor.null_trans_add(arc.source, arc.target, weight)
-            elif arc.word in known:
-                acceptor.trans_add(arc.source, arc.target, weight, acceptor.word_add(arc.word))
-                if WAKE_JOINT in arc.word:
-                    acceptor.trans_add(before, arc.target, weight, acceptor.word_add(arc.word))
-        acceptor.null_trans_add(grammar.start, before, 0)
-        for name in babble:
-            acceptor.trans_add(before, before, BABBLE_WEIGHT, acceptor.word_add(name))
-        commands.add_fsg("commands", acceptor)
+        commands.add_fsg("commands", _acceptor(commands, words.grammar, frozenset(known), frozenset(babble)))
         commands.activate_search("commands")
         self._decoders = (commands, phones)
-        self._continuations = Continuations(grammar)
-        self._pronunciations, self._conjunction = known, grammar.conjunction
+        self._continuations = Continuations(words.grammar)
+        self._pronunciations, self._conjunction = known, words.grammar.conjunction
 
     def _begin(self) -> None:
         self._heard = 0
@@ -288,7 +274,7 @@ class _Recognizer:
             decoder.end_utt()
         self._listening = False
         words, likelihood = _hypothesis(self._decoders[0])
-        if words != begun and begun_likelihood - likelihood > INCOMPLETE_MARGIN:
+        if so_far.text and words != begun and begun_likelihood - likelihood > INCOMPLETE_MARGIN:
             return so_far
         return self._transcript(words)
 
@@ -316,6 +302,33 @@ class _Recognizer:
             for mean, decoder in zip(self._means, self._decoders, strict=True):
                 heard = np.array([float(value) for value in decoder.get_cmn(False).split(",")])
                 mean += ADAPTATION * (heard - mean)
+
+
+def _acceptor(decoder: Any, grammar: CommandGrammar, known: frozenset[str], babble: frozenset[str]) -> Any:
+    """The grammar for the decoder, without the words that nobody can pronounce, with `babble` before wake phrases."""
+    from pocketsphinx import FsgModel
+
+    states = 1 + max(max(arc.source, arc.target) for arc in grammar.arcs)
+    acceptor = FsgModel("commands", decoder.get_logmath(), decoder.config["lw"], states + BABBLE_SOUNDS)
+    acceptor.set_start_state(grammar.start)
+    acceptor.set_final_state(grammar.final)
+
+    def add(source: int, target: int, word: str, weight: float) -> None:
+        acceptor.trans_add(source, target, round(weight), acceptor.word_add(word))
+
+    for arc in grammar.arcs:
+        weight = math.log(arc.weight) / LOG_BASE
+        if not arc.word:
+            acceptor.null_trans_add(arc.source, arc.target, round(weight))
+        elif arc.word in known:
+            add(arc.source, arc.target, arc.word, weight)
+    wake_phrases = [arc for arc in grammar.arcs if WAKE_JOINT in arc.word and arc.word in known]
+    for count in range(BABBLE_SOUNDS if wake_phrases else 0):
+        for sound in babble:
+            add(grammar.start if count == 0 else states + count - 1, states + count, sound, BABBLE_WEIGHT)
+        for arc in wake_phrases:
+            add(states + count, arc.target, arc.word, math.log(arc.weight) / LOG_BASE)
+    return acceptor
 
 
 def _hypothesis(decoder: Any) -> tuple[list[str], float]:
