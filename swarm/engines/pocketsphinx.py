@@ -324,7 +324,7 @@ def _acceptor(decoder: Any, grammar: CommandGrammar, known: frozenset[str], babb
             add(arc.source, arc.target, arc.word, weight)
     wake_phrases = [arc for arc in grammar.arcs if WAKE_JOINT in arc.word and arc.word in known]
     for count in range(BABBLE_SOUNDS if wake_phrases else 0):
-        for sound in babble:
+        for sound in sorted(babble):
             add(grammar.start if count == 0 else states + count - 1, states + count, sound, BABBLE_WEIGHT)
         for arc in wake_phrases:
             add(states + count, arc.target, arc.word, math.log(arc.weight) / LOG_BASE)
