@@ -144,7 +144,7 @@ class Understanding:
             for entity in self._entities.values()
             if entity.area == slots.get("area")
             and entity.component == slots["domain"]
-            and slots.get("device_class") in (None, entity.device_class)
+            and entity.device_class in ("", slots.get("device_class", entity.device_class))
         ]
         if len(there) != 1:
             return intent
