@@ -286,8 +286,9 @@ def test_events_are_well_formed_and_an_end_comes_in_time(
         if kind == "sound":
             room.sound(chunks * CHUNK_MS, first, second)  # type: ignore[arg-type]
         else:
-            if first != "complete" or complete_since is None or complete_since[0] != second:
-                complete_since = (str(second), room.now_ms) if first == "complete" else None
+            whole = first in ("complete", "extendable")
+            if not whole or complete_since is None or complete_since[0] != second:
+                complete_since = (str(second), room.now_ms) if whole else None
             room.hint(first, second)  # type: ignore[arg-type]
         for _, event in room.events[events_before:]:
             if isinstance(event, Ended) and event.reason == "silence":
