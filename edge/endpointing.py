@@ -21,7 +21,7 @@ import msgspec
 
 from swarm.messages import EndReason
 
-Verdict = Literal["complete", "incomplete", "unclear"]
+Verdict = Literal["complete", "extendable", "incomplete", "unclear"]
 
 
 class EndpointSettings(msgspec.Struct, frozen=True):
@@ -31,9 +31,11 @@ class EndpointSettings(msgspec.Struct, frozen=True):
     """Silence after which transcription starts on speculation. Shorter throws more work away, longer answers later."""
     silence_ms: float = 300.0
     """Silence that ends an utterance of which nothing is known. Shorter cuts slow speakers, longer delays answers."""
-    complete_ms: float = 190.0
-    """The same when the words so far are a whole command. Shorter cuts "turn on the lamp … and the fan": with 150 ms
-    2 % of commands were cut, since between "lamp" and "and" fluent speech is silent for so long."""
+    complete_ms: float = 150.0
+    """The same when the words so far are a whole command, and no longer one begins so. Shorter cuts at plosives."""
+    extendable_ms: float = 240.0
+    """The same when they are a whole command that may go on. Shorter cuts "turn on the lamp … and the fan": between
+    "lamp" and "and" fluent speech is silent for up to 220 ms."""
     incomplete_ms: float = 900.0
     """The same when they clearly are not ("turn on the …"). Longer keeps a person who gave up waiting."""
     no_speech_s: float = 4.0
@@ -153,7 +155,7 @@ class Endpointing:
         speech goes on, only two complete ones with the same `text`, `stable_ms` apart, end the utterance."""
         if self._over:
             return ()
-        if verdict != "complete":
+        if verdict not in ("complete", "extendable"):
             self._complete_text = None
         elif text != self._complete_text:
             self._complete_text, self._complete_since_ms = text, self._elapsed_ms
@@ -204,6 +206,8 @@ class Endpointing:
             return settings.complete_ms
         if not self._began:
             return float("inf")
+        if self._verdict == "extendable":
+            return settings.extendable_ms
         return settings.incomplete_ms if self._verdict == "incomplete" else settings.silence_ms
 
     def _end_reason(self, *, speech: bool) -> EndReason | None:

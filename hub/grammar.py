@@ -24,6 +24,8 @@ MAX_NAMES = 400
 
 SECOND_COMMAND = 0.1
 """Weight of "and" with another command behind it: most sentences hold one."""
+NO_WAKE_PHRASE = 1e-4
+"""Weight of a sentence without the wake phrase before it: else the phrase itself is easily heard as a short command."""
 UNLIKELY_NUMBER = 0.3
 """Weight of "thirty four minutes" beside "thirty minutes"."""
 
@@ -57,7 +59,7 @@ class _Builder:
 
     def grammar(self) -> CommandGrammar:
         start, clause, joint, final = (next(self._states) for _ in range(4))
-        self._arc(start, clause)
+        self._arc(start, clause, weight=NO_WAKE_PHRASE if self._wake_phrases else 1.0)
         for phrase in self._wake_phrases:
             heard = self._words([phrase.replace(" ", WAKE_JOINT)], start)
             self._arc(heard, clause)
@@ -70,7 +72,7 @@ class _Builder:
                 self._arc(end, joint if template.several else final)
         self._arc(joint, final)
         self._arc(joint, clause, self._templates.conjunction, weight=SECOND_COMMAND)
-        return CommandGrammar(self._language, _leading_to(final, self._arcs), start, final)
+        return CommandGrammar(self._language, _leading_to(final, self._arcs), start, final, self._templates.conjunction)
 
     def _expression(self, expression: Expression, state: int, template: Template) -> int | None:
         """Adds what `expression` says behind `state`; returns where it ends, None when it cannot be said here."""

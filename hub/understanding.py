@@ -22,11 +22,15 @@ MAX_WORDS = 60
 MAX_COMMANDS = 6
 """In one sentence."""
 
-Verdict = Literal["complete", "incomplete", "unclear"]
+Verdict = Literal["complete", "extendable", "incomplete", "unclear"]
+"""`extendable`: whole, and yet a longer command begins so."""
 
 _HANGING_ENGLISH = "the a an my our to in of on and for is at by with all from turn set switch make"
 _HANGING = {"en": frozenset(_HANGING_ENGLISH.split())}
 """Words after which nobody stops: more is coming. `on` ends "turn the lamp on", which is then complete by itself."""
+
+_SINGLED_OUT = ("light", "cover")
+"""Things of which "the lights in the hallway" may mean a single one."""
 
 _UNKNOWN_DOMAINS = ("person",)
 """Whose sentences ("who is …") would take every question about people for one about the home."""
@@ -119,7 +123,7 @@ class Understanding:
             text, self._own, slot_lists=self._slot_lists, language=self._language, best_slot_name="name"
         )
         if own is not None:
-            return _intent(own, text)
+            return self._one_device(_intent(own, text))
         general = recognize_best(
             text,
             self._general,
@@ -128,7 +132,24 @@ class Understanding:
             best_slot_name="name",
             intent_context={"area": context.area} if context.area else None,
         )
-        return None if general is None else _intent(general, text)
+        return None if general is None else self._one_device(_intent(general, text))
+
+    def _one_device(self, intent: Intent) -> Intent:
+        """ "the hallway lights", where the hallway has one: that light, as if it had been named."""
+        slots = intent.slots
+        if "name" in slots or slots.get("domain") not in _SINGLED_OUT or "response" in slots:
+            return intent
+        there = [
+            entity
+            for entity in self._entities.values()
+            if entity.area == slots.get("area")
+            and entity.component == slots["domain"]
+            and entity.device_class in ("", slots.get("device_class", entity.device_class))
+        ]
+        if len(there) != 1:
+            return intent
+        others = {key: value for key, value in slots.items() if key not in ("area", "domain", "device_class")}
+        return Intent(intent.name, {"name": there[0].id, **others}, intent.words)
 
 
 def _words(text: str) -> list[str]:

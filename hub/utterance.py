@@ -105,8 +105,16 @@ class IncomingUtterance:
         return self._todo.get_nowait()
 
     def _verdict(self, heard: Transcript) -> Verdict:
-        verdict = self._judge(heard.text, self._context) if heard.text else "unclear"
-        return "unclear" if verdict == "complete" and not heard.accepted else verdict
+        if not heard.text:
+            return "unclear"
+        if heard.accepted and heard.continuation == "needed":
+            return "incomplete"
+        verdict = self._judge(heard.text, self._context)
+        if verdict != "complete":
+            return verdict
+        if not heard.accepted:
+            return "unclear"
+        return "complete" if heard.continuation == "none" else "extendable"
 
     def _fail(self, error: EngineError) -> None:
         if not self._result.done():

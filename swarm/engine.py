@@ -15,6 +15,10 @@ RATE = 16_000
 """Samples per second of everything that is listened to."""
 
 
+Continuation = Literal["unknown", "none", "possible", "needed"]
+"""What may follow words that were heard: nothing, more words or not, more words for sure."""
+
+
 class Transcript(msgspec.Struct, frozen=True):
     """What a transcriber heard in all the audio fed so far."""
 
@@ -24,6 +28,8 @@ class Transcript(msgspec.Struct, frozen=True):
     """False when the engine itself thinks that this was no command (commands-only engines)."""
     score: float = 0.0
     """The engine's own confidence; larger is better, scale is the engine's."""
+    continuation: Continuation = "unknown"
+    """Of the words so far, in the sentences that the engine knows."""
 
 
 class TranscriptionStream(Protocol):
@@ -63,6 +69,8 @@ class CommandGrammar(msgspec.Struct, frozen=True):
     arcs: tuple[Arc, ...]
     start: int
     final: int
+    conjunction: str = "and"
+    """The word that joins commands in one sentence."""
 
 
 class Transcriber(Protocol):

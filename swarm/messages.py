@@ -108,7 +108,7 @@ class HeardSoFar(Message, frozen=True):
     """The hub's opinion of an unfinished utterance, so that the satellite may end it sooner or wait longer."""
 
     utterance_id: str
-    verdict: Literal["complete", "incomplete", "unclear"]
+    verdict: Literal["complete", "extendable", "incomplete", "unclear"]
     text: str = ""
 
 

@@ -96,9 +96,10 @@ def _section(answers: Sequence[Answered], unanswered: Sequence[str]) -> Section:
     rows.append(Measurement("commands without a spoken answer", len(unanswered), most=0, of=count + len(unanswered)))
     notes = [
         "Real time, clean speech, engines of the package; satellite and node are two processes. The endpoint's silence "
-        f"is at most what it is meant to be ({EndpointSettings().complete_ms:g} ms after a whole command): waiting "
-        "beyond it counts as the rest. Steps are those of the traces, each from the one before; speech_end, where the "
-        "voice activity detector saw it, is from the true end of speech."
+        f"is at most what it is meant to be (after a whole command {EndpointSettings().complete_ms:g} ms, "
+        f"{EndpointSettings().extendable_ms:g} ms where a longer one begins so): waiting beyond it counts as the rest. "
+        "Steps are those of the traces, each from the one before; speech_end, where the voice activity detector saw "
+        "it, is from the true end of speech."
     ]
     if unanswered:
         notes.append(f"No spoken answer: {', '.join(unanswered)}.")
@@ -202,7 +203,11 @@ class _Watch:
                 self.utterance_id = happening.utterance_id
             case HeardSoFar() if self.endpoint_at is None:
                 settings = EndpointSettings()
-                wanted = {"complete": settings.complete_ms, "incomplete": settings.incomplete_ms}
+                wanted = {
+                    "complete": settings.complete_ms,
+                    "extendable": settings.extendable_ms,
+                    "incomplete": settings.incomplete_ms,
+                }
                 self.wanted_silence_ms = wanted.get(happening.verdict, settings.silence_ms)
             case machine.EndUtterance() if self.endpoint_at is None:
                 self.endpoint_at = time.monotonic()

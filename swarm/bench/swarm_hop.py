@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from swarm.bench.report import Measurement, Section, percentile
+from swarm.bench.report import Measurement, Section, load_now, percentile
 from swarm.bench.swarm_engine import MODEL, TOKENS
 from swarm.bench.swarm_load import Target, first_tokens, node_target, ollama_target, openai_target, per_second
 from swarm.bench.swarm_nodes import SwarmNode, engine, folder, free_port, listens, swarm_of, until
@@ -77,7 +77,8 @@ async def measure_hop(*, questions: int, seconds: float, litellm: Path | None, t
     notes = [
         f"Client, entry node, worker and engine are four processes on one machine; TLS 1.3 between the nodes. {RATE:g} "
         f"questions a second for the first token, whether or not earlier ones are answered; each answer has "
-        f"{len(TOKENS)} tokens, sent one by one. The engine says a fixed text at once."
+        f"{len(TOKENS)} tokens, sent one by one. The engine says a fixed text at once. Load at the end: "
+        f"{load_now():g}, this measurement's own included."
     ]
     if proxy is not None:
         openai = targets[2]

@@ -1,9 +1,9 @@
 """Speech to text for commands: pocketsphinx with a grammar of what can be said in this home now.
 
 The decoder can hear nothing but sentences of its grammar, so it turns any noise into a command. A second decoder, a
-free loop over phones, hears the same audio; where the grammar explains the words much worse than the phones do, what
-was said is no command. Both run in one process of their own and keep up with speech: the transcript is there a few
-milliseconds after the last audio. Measured: see BENCHMARKS.md.
+free loop over phones, hears the same audio and tells what was no command (`swarm.engines.confidence`). Both run in
+one process of their own and keep up with speech: the transcript is there a few milliseconds after the last audio.
+Measured: see BENCHMARKS.md.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ import msgspec
 import numpy as np
 from wyoming.event import Event
 
+from swarm.continuation import Continuations
 from swarm.engine import RATE, WAKE_JOINT, CommandGrammar, Transcript
 from swarm.engine_process import Answer, Conversation, EngineProcess, Send, module_argv, serve
+from swarm.engines.confidence import Segment, confidence
 from swarm.errors import EngineError, EngineUnavailable
 
 log = logging.getLogger(__name__)
 
-ACCEPT_SCORE = -40.0
-"""Mean per frame, over the words of a command, of log likelihood by grammar minus by phones (log base 1.0001): lower is
-no command. Refuses 3 % of commands in clean speech and passes 4 % of other sentences (BENCHMARKS.md)."""
-NO_SCORE = -1000.0
-"""Of nothing heard."""
+ACCEPT_SCORE = -0.5
+"""Log odds: lower is no command. What it refuses and lets pass is in BENCHMARKS.md."""
 LOG_BASE = math.log(1.0001)
 MAX_UTTERANCE_BYTES = 20 * RATE * 2
 NOISE_FLOOR_DBFS = -65.0
@@ -44,6 +43,14 @@ FIRST_MEAN = (51.7, 3.5, 9.0, 9.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 ADAPTATION = 0.2
 """How much of it each command is. Four people who take turns: 119 of 128 commands with 0.2, 116 when the last few
 make all of it, 111 without adaptation."""
+BABBLE = WAKE_JOINT * 2
+"""Begins the names of single sounds, of which a few may come before a wake phrase: the pre-roll has half a second from
+before it, in which a television may speak."""
+BABBLE_SOUNDS = 6
+"""So many at most. Beside a television 15 dB below the speaker 0 of 32 commands are understood without such sounds, 15
+with them. With any number of them they swallow whole commands in noise: at 10 dB 23 of 64 are understood, else 30."""
+BABBLE_WEIGHT = -300_000
+"""Of each, log in base 1.0001: about what a sound explains better than a silence does."""
 INCOMPLETE_MARGIN = 500.0
 """By how much (log base 1.0001 of scaled scores) the beginning of a sentence must explain the audio better
 than any whole one. Of 96 whole commands none is above it; of 29 without their end that would be accepted, 24 are."""
@@ -184,6 +191,9 @@ class _Recognizer:
 
     def __init__(self) -> None:
         self._decoders: tuple[Any, ...] = ()
+        self._continuations: Continuations | None = None
+        self._pronunciations: dict[str, list[str]] = {}
+        self._conjunction = ""
         self._means = [np.array(FIRST_MEAN), np.array(FIRST_MEAN)]
         self._heard = 0
         self._listening = False
@@ -209,11 +219,15 @@ class _Recognizer:
                 self._end()
 
     def _listen_for(self, words: _Words) -> None:
-        from pocketsphinx import Decoder, FsgModel, get_model_path
+        from pocketsphinx import Decoder, get_model_path
 
         model = Path(get_model_path()) / "en-us"
+        entries = [line.split() for line in words.dictionary.splitlines()]
+        known = {word: sounds for word, *sounds in entries}
+        babble = {BABBLE + sound: sound for sounds in known.values() for sound in sounds}
         with tempfile.NamedTemporaryFile("w", suffix=".dict", encoding="utf-8") as dictionary:
             dictionary.write(words.dictionary)
+            dictionary.writelines(f"{name} {sound}\n" for name, sound in babble.items())
             dictionary.flush()
             common = {"hmm": str(model / "en-us"), "dict": dictionary.name, "lm": None, "loglevel": "FATAL"}
             # Without bestpath=False some clips stall for minutes; beams narrower than these lose whole sentences.
@@ -221,21 +235,11 @@ class _Recognizer:
             phones = Decoder(
                 **common, bestpath=False, allphone=str(model / "en-us-phone.lm.bin"), lw=2.0, beam=1e-20, pbeam=1e-20
             )
-        grammar = words.grammar
-        known = {line.split(" ", 1)[0] for line in words.dictionary.splitlines()}
-        states = 1 + max(max(arc.source, arc.target) for arc in grammar.arcs)
-        acceptor = FsgModel("commands", commands.get_logmath(), commands.config["lw"], states)
-        acceptor.set_start_state(grammar.start)
-        acceptor.set_final_state(grammar.final)
-        for arc in grammar.arcs:
-            weight = round(math.log(arc.weight) / LOG_BASE)
-            if not arc.word:
-                acceptor.null_trans_add(arc.source, arc.target, weight)
-            elif arc.word in known:
-                acceptor.trans_add(arc.source, arc.target, weight, acceptor.word_add(arc.word))
-        commands.add_fsg("commands", acceptor)
+        commands.add_fsg("commands", _acceptor(commands, words.grammar, frozenset(known), frozenset(babble)))
         commands.activate_search("commands")
         self._decoders = (commands, phones)
+        self._continuations = Continuations(words.grammar)
+        self._pronunciations, self._conjunction = known, words.grammar.conjunction
 
     def _begin(self) -> None:
         self._heard = 0
@@ -257,8 +261,7 @@ class _Recognizer:
     def _so_far(self) -> Transcript:
         """The likeliest words, whether they make a whole sentence or only its beginning."""
         words, _ = _hypothesis(self._decoders[0])
-        score = self._score()
-        return Transcript(text=words, accepted=bool(words) and score >= ACCEPT_SCORE, score=round(score, 1))
+        return self._transcript(words)
 
     def _transcribe(self) -> Transcript:
         """The likeliest whole sentence, or the words so far where they explain the audio better than any whole one.
@@ -271,14 +274,24 @@ class _Recognizer:
             decoder.end_utt()
         self._listening = False
         words, likelihood = _hypothesis(self._decoders[0])
-        if words != begun and begun_likelihood - likelihood > INCOMPLETE_MARGIN:
+        if so_far.text and words != begun and begun_likelihood - likelihood > INCOMPLETE_MARGIN:
             return so_far
+        return self._transcript(words)
+
+    def _transcript(self, words: Sequence[str]) -> Transcript:
+        """With the score of what the decoders hold now. Wake phrases are left out of the text."""
+        assert self._continuations is not None
         score = self._score()
-        return Transcript(text=words, accepted=bool(words) and score >= ACCEPT_SCORE, score=round(score, 1))
+        return Transcript(
+            text=" ".join(word for word in words if WAKE_JOINT not in word),
+            accepted=any(WAKE_JOINT not in word for word in words) and score >= ACCEPT_SCORE,
+            score=round(score, 1),
+            continuation=self._continuations.after(words),
+        )
 
     def _score(self) -> float:
         commands, phones = self._decoders
-        return _score(_segments(commands), _segments(phones))
+        return confidence(_segments(commands), _segments(phones), self._pronunciations, self._conjunction)
 
     def _end(self) -> None:
         if self._listening:
@@ -291,40 +304,47 @@ class _Recognizer:
                 mean += ADAPTATION * (heard - mean)
 
 
-def _hypothesis(decoder: Any) -> tuple[str, float]:
-    """Words heard so far, wake phrases left out, and their log likelihood in base 1.0001."""
+def _acceptor(decoder: Any, grammar: CommandGrammar, known: frozenset[str], babble: frozenset[str]) -> Any:
+    """The grammar for the decoder, without the words that nobody can pronounce, with `babble` before wake phrases."""
+    from pocketsphinx import FsgModel
+
+    states = 1 + max(max(arc.source, arc.target) for arc in grammar.arcs)
+    acceptor = FsgModel("commands", decoder.get_logmath(), decoder.config["lw"], states + BABBLE_SOUNDS)
+    acceptor.set_start_state(grammar.start)
+    acceptor.set_final_state(grammar.final)
+
+    def add(source: int, target: int, word: str, weight: float) -> None:
+        acceptor.trans_add(source, target, round(weight), acceptor.word_add(word))
+
+    for arc in grammar.arcs:
+        weight = math.log(arc.weight) / LOG_BASE
+        if not arc.word:
+            acceptor.null_trans_add(arc.source, arc.target, round(weight))
+        elif arc.word in known:
+            add(arc.source, arc.target, arc.word, weight)
+    wake_phrases = [arc for arc in grammar.arcs if WAKE_JOINT in arc.word and arc.word in known]
+    for count in range(BABBLE_SOUNDS if wake_phrases else 0):
+        for sound in sorted(babble):
+            add(grammar.start if count == 0 else states + count - 1, states + count, sound, BABBLE_WEIGHT)
+        for arc in wake_phrases:
+            add(states + count, arc.target, arc.word, math.log(arc.weight) / LOG_BASE)
+    return acceptor
+
+
+def _hypothesis(decoder: Any) -> tuple[list[str], float]:
+    """Words heard so far and their log likelihood in base 1.0001."""
     best = decoder.hyp()
     if best is None:
-        return "", -math.inf
-    words = " ".join(word for word in best.hypstr.split() if WAKE_JOINT not in word)
+        return [], -math.inf
+    words = [word for word in best.hypstr.split() if not word.startswith(BABBLE)]
     return words, math.log(max(best.score, 1e-300)) / LOG_BASE
 
 
-_Segment = tuple[str, int, int, float]
-
-
-def _segments(decoder: Any) -> list[_Segment]:
-    """(word or phone, first frame, last frame, acoustic log likelihood in base 1.0001)."""
+def _segments(decoder: Any) -> list[Segment]:
     return [
-        (segment.word, segment.start_frame, segment.end_frame, math.log(max(segment.ascore, 1e-300)) / LOG_BASE)
-        for segment in decoder.seg() or ()
+        Segment(found.word, found.start_frame, found.end_frame, math.log(max(found.ascore, 1e-300)) / LOG_BASE)
+        for found in decoder.seg() or ()
     ]
-
-
-def _score(words: Sequence[_Segment], phones: Sequence[_Segment]) -> float:
-    """Mean per frame, over the words, of likelihood by grammar minus by phones; silence does not count."""
-    if not words or not phones:
-        return NO_SCORE
-    by_phones = np.zeros(2 + max(words[-1][2], phones[-1][2]))
-    for _, first, last, likelihood in phones:
-        by_phones[first : last + 1] = likelihood / (last - first + 1)
-    difference = 0.0
-    frames = 0
-    for word, first, last, likelihood in words:
-        if not word.startswith(("<", "(", "[")) and WAKE_JOINT not in word:
-            difference += likelihood - float(by_phones[first : last + 1].sum())
-            frames += last - first + 1
-    return difference / frames if frames else NO_SCORE
 
 
 def _build() -> Answer:

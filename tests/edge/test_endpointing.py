@@ -69,9 +69,19 @@ def test_an_utterance_of_which_nothing_is_known_ends_after_300_ms_of_silence() -
     assert room.events[1:] == [(960 + 96, Paused(96.0)), (960 + 320, Ended("silence", 320.0))]
 
 
-def test_a_complete_command_ends_after_190_ms() -> None:
+def test_a_complete_command_ends_after_150_ms() -> None:
     room = Room(after_wake=False).speech(960).silence(96).hint("complete").silence(1000)
-    assert room.end() == (960 + 192, "silence")
+    assert room.end() == (960 + 160, "silence")
+
+
+def test_a_command_that_may_go_on_ends_after_240_ms() -> None:
+    room = Room(after_wake=False).speech(960).silence(96).hint("extendable").silence(1000)
+    assert room.end() == (960 + 256, "silence")
+
+
+def test_a_command_that_goes_on_is_not_cut() -> None:
+    room = Room(after_wake=False).speech(960).silence(96).hint("extendable").silence(128).speech(640).silence(1000)
+    assert room.end() == (960 + 224 + 640 + 320, "silence")
 
 
 def test_a_hint_that_comes_late_ends_the_utterance_at_once() -> None:
@@ -193,7 +203,7 @@ def test_command_that_was_over_before_the_detection_ends_by_the_hubs_hint() -> N
 
 def test_command_that_ends_in_the_wake_words_tail_ends_by_the_hubs_hint() -> None:
     room = Room(after_wake=True, primed="s" * 10).speech(128).silence(96).hint("complete", "stop").silence(200)
-    assert room.end() == (128 + 192, "silence")
+    assert room.end() == (128 + 160, "silence")
 
 
 # ---- a television
@@ -255,7 +265,10 @@ STRETCH = st.one_of(
         st.one_of(st.floats(-96, 0), st.sampled_from([-20.0, -21.0, -40.0, -96.0])),
     ),
     st.tuples(
-        st.just("hint"), st.just(0), st.sampled_from(["complete", "incomplete", "unclear"]), st.sampled_from(["a", "b"])
+        st.just("hint"),
+        st.just(0),
+        st.sampled_from(["complete", "extendable", "incomplete", "unclear"]),
+        st.sampled_from(["a", "b"]),
     ),
 )
 
@@ -273,8 +286,9 @@ def test_events_are_well_formed_and_an_end_comes_in_time(
         if kind == "sound":
             room.sound(chunks * CHUNK_MS, first, second)  # type: ignore[arg-type]
         else:
-            if first != "complete" or complete_since is None or complete_since[0] != second:
-                complete_since = (str(second), room.now_ms) if first == "complete" else None
+            whole = first in ("complete", "extendable")
+            if not whole or complete_since is None or complete_since[0] != second:
+                complete_since = (str(second), room.now_ms) if whole else None
             room.hint(first, second)  # type: ignore[arg-type]
         for _, event in room.events[events_before:]:
             if isinstance(event, Ended) and event.reason == "silence":

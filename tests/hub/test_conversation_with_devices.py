@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from swarm.broker import Broker, find_mosquitto
 from swarm.bus import Bus
 from swarm.config import BusSection
 from swarm.store import Store
+from tests.buses import free_port
 from tests.hub.memory_home import MemoryHome
 from tests.hub.test_conversation import NOWHERE, Room, intent
 from tests.hub.test_timers import VirtualClock, settle
@@ -54,10 +54,7 @@ class RealHome:
 
 @asynccontextmanager
 async def real_home(tmp_path: Path, silent: frozenset[str] = frozenset()) -> AsyncIterator[RealHome]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    section = BusSection(port=port, confirm_timeout_s=10.0 if not silent else 0.3)
+    section = BusSection(port=free_port(), confirm_timeout_s=10.0 if not silent else 0.3)
     broker = Broker(section, tmp_path)
     await broker.start()
     bus = Bus(broker.address, "test")

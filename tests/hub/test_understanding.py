@@ -20,7 +20,9 @@ SENTENCES: list[tuple[str, list[Expected]]] = [
     ("please switch the bedroom lamp off", [("HassTurnOff", {"name": "light.bedroom_lamp"})]),
     ("turn on the lights", [("HassTurnOn", {"domain": "light"})]),
     ("turn off all the lights", [("HassTurnOff", {"domain": "light", "all": "yes"})]),
-    ("turn on the bedroom lights", [("HassTurnOn", {"domain": "light", "area": "Bedroom"})]),
+    ("turn on the bedroom lights", [("HassTurnOn", {"name": "light.bedroom_lamp"})]),
+    ("close the blind in the living room", [("HassTurnOff", {"name": "cover.living_room_blinds"})]),
+    ("set the kitchen lights to red", [("HassLightSet", {"name": "light.kitchen_lamp", "color": "red"})]),
     ("turn off everything in the living room", [("HassTurnOff", {"domain": "everything", "area": "Living room"})]),
     ("set the kitchen lamp to 50%", [("HassLightSet", {"name": "light.kitchen_lamp", "brightness": 50})]),
     ("set the kitchen lamp to 37 percent", [("HassLightSet", {"name": "light.kitchen_lamp", "brightness": 37})]),
@@ -165,3 +167,10 @@ def test_two_thousand_entities_are_understood() -> None:
     many = {f"light.{n}": Entity(f"light.{n}", "light", f"Lamp {n}", f"Room {n % 65}") for n in range(2000)}
     home = Understanding({**ENTITIES, **many}, (*AREAS, *(f"Room {n}" for n in range(65))))
     assert [intent.slots for intent in home.understand("turn on lamp 1999", Context())] == [{"name": "light.1999"}]
+
+
+def test_lights_of_a_room_that_has_several_are_all_of_them() -> None:
+    spot = Entity("light.spot", "light", "Spot", area="Bedroom")
+    home = Understanding({**ENTITIES, spot.id: spot}, AREAS)
+    (intent,) = home.understand("turn on the bedroom lights", IN_THE_KITCHEN)
+    assert intent.slots == {"domain": "light", "area": "Bedroom"}

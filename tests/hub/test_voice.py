@@ -188,7 +188,7 @@ def test_messages_of_an_answered_question_come_in_their_order() -> None:
             begun = UtteranceStarted("u1", wake_word="okay_nabu", wake_ms_ago=300.0)
             await one.say(begun, QUESTION[:800], SpeechPaused("u1", 100.0), SpeechResumed("u1"), QUESTION[800:])
             await one.say(SpeechPaused("u1", 100.0))
-            while await one.until(HeardSoFar) != HeardSoFar("u1", "complete", "what is new"):
+            while await one.until(HeardSoFar) != HeardSoFar("u1", "extendable", "what is new"):
                 pass
             await one.say(UtteranceEnded("u1", "silence", 150.0))
             ended = await one.until(SpeechEnded)

@@ -104,6 +104,16 @@ def test_silence_noise_and_a_television_are_no_command() -> None:
     assert taken == {}
 
 
+def test_a_television_before_the_wake_word_is_not_heard_as_a_command() -> None:
+    async def use(engine: PocketsphinxTranscriber) -> list[str]:
+        return [
+            (await heard(engine, noise_of("television", 1.0, seed=seed) + spoken(text))).text
+            for seed, text in enumerate(COMMANDS[:4])
+        ]
+
+    assert [text for text, wanted in zip(with_engine(use), COMMANDS, strict=False) if text != wanted] == []
+
+
 def test_the_wake_word_alone_is_an_empty_transcript() -> None:
     async def use(engine: PocketsphinxTranscriber) -> Transcript:
         return await heard(engine, silence(0.3) + trimmed(say("okay nabu", "en-us")) + silence(0.3))
@@ -125,6 +135,7 @@ def test_a_pause_shows_the_beginning_of_a_sentence_and_its_end_the_whole() -> No
 
     first, second, last = with_engine(use)
     assert HOME.judge(first.text, IN_THE_KITCHEN) == "incomplete", first
+    assert [each.continuation for each in (first, second, last)] == ["needed", "possible", "possible"]
     assert (second.text, second.accepted) == ("turn on the kitchen lamp", True)
     assert (last.text, last.accepted) == ("turn on the kitchen lamp", True)
 
