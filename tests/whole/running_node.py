@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -211,6 +212,11 @@ def wait_until(condition: Callable[[], T], complaint: str | Callable[[], str] = 
         assert time.monotonic() < deadline, complaint() if callable(complaint) else complaint or "it did not come true"
         time.sleep(0.02)
     return value
+
+
+async def until(condition: Callable[[], T], complaint: str | Callable[[], str] = "", *, seconds: float = 20.0) -> T:
+    """`wait_until` beside a loop that goes on: what a satellite of this process sends is sent meanwhile."""
+    return await asyncio.to_thread(wait_until, condition, complaint, seconds=seconds)
 
 
 def reachable(node: RunningNode) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from edge.satellite import BeginUtterance, UtteranceOver
 from swarm.messages import SpeechEnded, SpeechStarted
 from tests.whole.room import Room, room_at, spoken
-from tests.whole.running_node import RunningNode, wait_until
+from tests.whole.running_node import RunningNode, until, wait_until
 
 RECOGNIZER, SYNTHESIZER = "swarm.engines.pocketsphinx", "swarm.engines.espeak"
 LONG = "what can you do"
@@ -46,7 +46,7 @@ def test_recognizer_that_dies_in_the_middle_of_a_sentence_is_told_by_a_sound_and
             await room.until_seen(BeginUtterance)
             await asyncio.to_thread(kill, flat_node, RECOGNIZER)
             await room.until_seen(UtteranceOver)
-            await asyncio.to_thread(wait_until, lambda: bool(room.refused) or bool(room.of(SpeechEnded)))
+            await until(lambda: bool(room.refused) or bool(room.of(SpeechEnded)))
             if room.refused:
                 assert room.refused[0].cue == "error"
                 assert flat_node.client().trace(room.utterance_ids[0]).outcome == "failed"

@@ -16,7 +16,7 @@ from tests.fake_ollama import FakeOllama, Mode
 from tests.speech import say, silence
 from tests.whole.background import fake_ollama
 from tests.whole.room import Room, room_at
-from tests.whole.running_node import RunningNode, Sections, running_node, wait_until
+from tests.whole.running_node import RunningNode, Sections, running_node, until, wait_until
 from tests.whole.what_was_said import what_was_said
 
 WHISPER = Path(__file__).parents[1] / "data" / "tiny-whisper"
@@ -117,7 +117,7 @@ def test_speaking_again_stops_the_model(node: RunningNode, model: FakeOllama) ->
             await room.until_seen(SpeechStarted)
             room.satellite.listen()
             await room.until_seen(BeginUtterance, 2)
-            await asyncio.to_thread(wait_until, model.hung_up.is_set)
+            await until(model.hung_up.is_set)
         wait_until(lambda: node.client().trace(room.utterance_ids[0]).outcome == "cancelled")
 
     asyncio.run(check())

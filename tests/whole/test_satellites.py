@@ -28,7 +28,7 @@ from swarm.messages import (
 from tests.speech import silence
 from tests.whole.bus_watch import bus_watch
 from tests.whole.room import room_at, spoken
-from tests.whole.running_node import RunningNode, wait_until
+from tests.whole.running_node import RunningNode, until, wait_until
 
 LONG = "what can you do"
 """Its answer takes over ten seconds to speak."""
@@ -43,7 +43,7 @@ def test_wake_word_and_command_of_a_satellite_are_answered_in_its_room(flat_node
             assert answer.text == "The bedroom lamp is on."
             await room.until_seen(PlaybackDone)
             assert "bed" in flat_node.client().status().satellites
-            trace = wait_until(
+            trace = await until(
                 lambda: next((each for each in flat_node.client().traces(9) if each.satellite == "bed"), None)
             )
             assert trace is not None
@@ -126,7 +126,7 @@ def test_speaking_again_stops_the_answer_that_is_being_spoken(flat_node: Running
             assert (await room.until_seen(PlaybackDone)).interrupted
             assert (await room.until_seen(SpeechKnown)).utterance_id == second
             assert (await room.until_seen(PlaybackDone, 2)).utterance_id == second
-            wait_until(lambda: flat_node.client().traces(1)[0].utterance_id == second)
+            await until(lambda: flat_node.client().traces(1)[0].utterance_id == second)
             assert flat_node.client().trace(second).outcome == "done"
             assert "last_audio" in [mark.stage for mark in flat_node.client().trace(first).marks]
 

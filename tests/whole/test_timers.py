@@ -13,7 +13,7 @@ import pytest
 from edge.satellite import PlaybackDone
 from swarm.messages import SetVolume, SpeechEnded, SpeechStarted
 from tests.whole.room import room_at
-from tests.whole.running_node import RunningNode, running_node, wait_until
+from tests.whole.running_node import RunningNode, running_node, until, wait_until
 
 LISTENING = "listening for the commands of 0 devices"
 
@@ -39,7 +39,7 @@ def test_timer_set_by_voice_is_announced_where_it_was_set_until_stopped(node: Ru
             assert node.client().timers() == []
             assert bed.of(SpeechStarted) == []
             kitchen.command("stop")
-            await asyncio.to_thread(wait_until, lambda: node.client().traces(1)[0].transcript == "stop")
+            await until(lambda: node.client().traces(1)[0].transcript == "stop")
             trace = next(each for each in node.client().traces(3) if each.source == "announcement")
             assert (trace.satellite, trace.outcome) == ("kitchen", "done")
 
