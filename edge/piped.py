@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import IO
 
+from edge.line import UrlConnector
 from edge.service import Happening, Satellite
 from edge.sinks import AudioSink, NoSink, Speaker
 from edge.sources import FRAME_BYTES, FRAME_S, StreamSource
@@ -75,7 +76,7 @@ async def run_piped(
         changed.set()
 
     satellite = Satellite(
-        url=url,
+        hub=UrlConnector(url),
         name=name,
         source=source,
         sink=sink,

@@ -191,7 +191,7 @@ class Player:
         """Once for each reason in a row: a missing speaker is not news at every answer."""
         if str(error) != self._complained:
             self._complained = str(error)
-            log.warning("nothing can be heard: %s", error.for_person())
+            log.warning("nothing can be heard: %s", error.for_log())
 
 
 def milliseconds_since(at: float) -> float:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge import satellite as machine
 from edge.endpointing import EndpointSettings
+from edge.line import Connector
 from edge.service import Happening, Satellite
 from edge.sinks import AudioSink, NoSink
 from edge.sources import RecordingSource
 from swarm.audio import resampled
 from swarm.engine import VoiceActivityDetector, WakeDetector
-from swarm.messages import NoReply, SpeechEnded, SpeechStarted, Transcribed
+from swarm.messages import NoReply, SpeechEnded, SpeechStarted, Trace, Traced, Transcribed
 
 CONNECT_S = 5.0
 WAKE_GRACE_S = 1.0
 """How long after the recording's end its wake word may still be recognised."""
+TRACE_S = 5.0
+"""How long after the answer its trace may come."""
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 
 Outcome = Literal["answered", "no_reply", "nothing_said", "wake_not_heard", "no_answer", "timed_out", "hub_unreachable"]
@@ -37,12 +40,14 @@ class RecordingResult:
     reply_pcm: bytes = b""
     """The answer's speech, without cues; all answers one after the other."""
     reply_rate: int = 22_050
+    traces: tuple[Trace, ...] = ()
+    """Of its utterances, as far as they came; none if they were not asked for."""
 
 
 async def run_recording(
     pcm: bytes,
     *,
-    url: str,
+    hub: Connector,
     name: str,
     detector: WakeDetector | None,
     vad: VoiceActivityDetector,
@@ -50,18 +55,19 @@ async def run_recording(
     sink: AudioSink | None = None,
     area: str | None = None,
     language: str = "en",
+    traces: bool = False,
     endpointing: EndpointSettings | None = None,
 ) -> RecordingResult:
-    """Speak 16 kHz `pcm` to the hub at `url` in real time, then silence until the answer was played.
+    """Speak 16 kHz `pcm` to `hub` in real time, then silence until the answer was played.
 
     `detector` None takes the recording for the question itself; else it must begin with a wake word. `sink` None
-    plays the answer to nobody, in no time. Ends after `timeout_s` at the latest.
+    plays the answer to nobody, in no time. `traces` asks the hub for them. Ends after `timeout_s` at the latest.
     """
     begin = asyncio.Event()
     source = RecordingSource(pcm, then_silence=True, begin=begin)
     watcher = _Watcher()
     satellite = Satellite(
-        url=url,
+        hub=hub,
         name=name,
         source=source,
         sink=sink or NoSink(),
@@ -69,6 +75,7 @@ async def run_recording(
         vad=vad,
         area=area,
         language=language,
+        traces=traces,
         endpointing=endpointing,
         watch=watcher.see,
     )
@@ -79,7 +86,10 @@ async def run_recording(
         if not await watcher.saw(lambda: satellite.connected, timeout_s=min(CONNECT_S, timeout_s)):
             return RecordingResult("hub_unreachable")
         begin.set()
-        return await _listen_through(watcher, satellite, source, timeout_s)
+        result = await _listen_through(watcher, satellite, source, timeout_s)
+        if traces and result.utterance_ids:
+            await watcher.saw(lambda: result.utterance_ids[-1] in watcher.traces, timeout_s=TRACE_S)
+        return replace(result, traces=tuple(watcher.traces.values()))
     finally:
         running.cancel()
         await asyncio.wait({running})
@@ -111,6 +121,7 @@ class _Watcher:
         self.changed = asyncio.Event()
         self.on_hearing: Callable[[], None] | None = None
         self.utterance_ids: list[str] = []
+        self.traces: dict[str, Trace] = {}
         self._wake_word: str | None = None
         self._transcript = ""
         self._answers: list[str] = []
@@ -138,6 +149,8 @@ class _Watcher:
                 self._outcome = "no_reply"
             case Transcribed():
                 self._transcript = happening.text
+            case Traced():
+                self.traces[happening.trace.utterance_id] = happening.trace
             case SpeechStarted():
                 self._speech = (happening.rate, bytearray()) if not happening.announcement else None
             case bytes():

@@ -9,6 +9,10 @@ the actions to carry out, in order.
                                          ▲                                          or it was a question:
                                          └──────────────────────────────────────────── listen again
 
+A hub may be lost at any moment. An utterance that has no answer yet is kept, listening goes on, and the hub that is
+found next is sent all of it again; when none is found within `MOVE_S`, and when an answer broke off in the middle, the
+error cue says so.
+
 A wake word starts anew from every phase. `muted` means that the microphone is not listened to: answers under way and
 what is spoken unasked (a timer that ends) are still played. Announcements wait while somebody speaks.
 """
@@ -27,6 +31,9 @@ Cue = Literal["wake", "nothing_heard", "error", "done", "chime"]
 THINKING_S = 10.0
 """Longest silence of the hub while an answer is awaited. Longer leaves a person standing before a dead hub; shorter
 gives up on one that is loading a model."""
+MOVE_S = 2.0
+"""How long another hub is looked for while somebody waits. A hub in this network answers within 0.1 s; longer leaves a
+person speaking to nobody."""
 MAX_HELD = 4
 """Announcements that wait; further ones are dropped."""
 
@@ -43,6 +50,8 @@ class State:
     deadline: float = 0.0
     """When thinking is given up."""
     hub_connected: bool = False
+    moving_until: float = 0.0
+    """When looking for another hub is given up."""
     hearing: bool = False
     """A microphone delivers."""
     playing_id: str = ""
@@ -53,6 +62,23 @@ class State:
     """What is being played is a question."""
     held: tuple[str, ...] = ()
     """Announcements that wait until nobody speaks."""
+
+    @property
+    def in_hand(self) -> bool:
+        """An utterance is under way whose answer has not begun."""
+        return self.phase == "listening" or self.awaiting
+
+    @property
+    def at_rest(self) -> bool:
+        """Nobody speaks or waits here."""
+        return not self.in_hand and not self.playing_id and not self.held
+
+    @property
+    def wakes_at(self) -> float | None:
+        """When `TimePassed` is wanted."""
+        if self.in_hand and not self.hub_connected:
+            return self.moving_until
+        return self.deadline if self.phase == "thinking" else None
 
 
 # ---- what happens
@@ -106,6 +132,9 @@ class HubConnected:
 @dataclass(frozen=True)
 class HubLost:
     """The session broke."""
+
+    cut_off: str = ""
+    """The utterance of whose answer the hub had not sent all."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +228,13 @@ class EndUtterance:
 
 
 @dataclass(frozen=True)
+class SendAgain:
+    """Send the utterance to this hub from its beginning, as far as it came."""
+
+    utterance_id: str
+
+
+@dataclass(frozen=True)
 class PlayCue:
     """A short sound."""
 
@@ -225,7 +261,7 @@ class StopPlayback:
     """Be quiet at once."""
 
 
-Action = BeginUtterance | EndUtterance | PlayCue | PlaySpeech | DropSpeech | StopPlayback
+Action = BeginUtterance | EndUtterance | SendAgain | PlayCue | PlaySpeech | DropSpeech | StopPlayback
 Step = tuple[State, tuple[Action, ...]]
 
 
@@ -233,9 +269,9 @@ def step(state: State, event: Event, now: float) -> Step:
     """The state after `event` at `now` (monotonic seconds), and what to do."""
     match event:
         case WakeWordHeard():
-            return _wake(state, event)
+            return _wake(state, event, now)
         case ListenRequested():
-            return _listen(state, BeginUtterance(event.utterance_id), quiet=True)
+            return _listen(state, BeginUtterance(event.utterance_id), now, quiet=True)
         case UtteranceOver():
             return _utterance_over(state, event.reason, now)
         case MicrophoneFound():
@@ -245,9 +281,9 @@ def step(state: State, event: Event, now: float) -> Step:
         case MuteChanged():
             return _mute(state) if event.muted else _unmute(state)
         case HubConnected():
-            return replace(state, hub_connected=True), ()
+            return _hub_connected(state, now)
         case HubLost():
-            return _hub_lost(state)
+            return _hub_lost(state, event, now)
         case HubWorking():
             awaited = state.awaiting and event.utterance_id == state.utterance_id
             return (replace(state, deadline=now + THINKING_S) if awaited else state), ()
@@ -264,27 +300,25 @@ def step(state: State, event: Event, now: float) -> Step:
         case PlaybackDone():
             return _playback_done(state, event, now)
         case TimePassed():
-            if state.phase == "thinking" and now >= state.deadline:
-                return _release(replace(state, phase="idle", awaiting=False), PlayCue("error"))
-            return state, ()
+            return _give_up(state) if state.wakes_at is not None and now >= state.wakes_at else (state, ())
 
 
-def _wake(state: State, event: WakeWordHeard) -> Step:
+def _wake(state: State, event: WakeWordHeard, now: float) -> Step:
     if state.phase == "muted":
         return state, ()
     if state.playing_id and _words(event.phrase) in _words(state.spoken_text):
         return state, ()  # the satellite hears itself
-    return _listen(state, BeginUtterance(event.utterance_id, event.wake_word), quiet=False)
+    return _listen(state, BeginUtterance(event.utterance_id, event.wake_word), now, quiet=False)
 
 
-def _listen(state: State, begin: BeginUtterance, *, quiet: bool) -> Step:
+def _listen(state: State, begin: BeginUtterance, now: float, *, quiet: bool) -> Step:
     """Drop whatever goes on and listen."""
     if state.phase == "muted":
         return state, ()
     state, actions = _fall_silent(state, forget_announcements=False)
     if state.phase == "listening":
         actions = (*actions, EndUtterance(state.utterance_id, "cancelled"))
-    if not (state.hub_connected and state.hearing):
+    if not (state.hearing and (state.hub_connected or now < state.moving_until)):
         return _release(replace(state, phase="idle", awaiting=False), *actions, PlayCue("error"))
     state = replace(state, phase="listening", utterance_id=begin.utterance_id, awaiting=False)
     return state, (*actions, begin) if quiet else (*actions, begin, PlayCue("wake"))
@@ -319,13 +353,31 @@ def _unmute(state: State) -> Step:
     return replace(state, phase="speaking" if state.playing_id else "idle"), ()
 
 
-def _hub_lost(state: State) -> Step:
-    """What arrived before the line broke is still played."""
-    state = replace(state, hub_connected=False)
+def _hub_connected(state: State, now: float) -> Step:
+    state = replace(state, hub_connected=True)
+    if not state.in_hand:
+        return state, ()
+    return replace(state, deadline=now + THINKING_S), (SendAgain(state.utterance_id),)
+
+
+def _hub_lost(state: State, event: HubLost, now: float) -> Step:
+    """A whole answer is played to its end; one that broke off is no answer. Announcements come again from elsewhere."""
+    state = replace(state, hub_connected=False, moving_until=now + MOVE_S)
+    cut_off = event.cut_off
+    if not cut_off or cut_off != state.utterance_id or cut_off not in (state.playing_id, *state.held):
+        return state, ()
+    held = tuple(each for each in state.held if each != cut_off)
+    if state.playing_id != cut_off:
+        return replace(state, held=held), (DropSpeech(cut_off), PlayCue("error"))
+    phase: Phase = "muted" if state.phase == "muted" else "idle"
+    state = replace(state, phase=phase, playing_id="", spoken_text="", follow_up=False, held=held)
+    return _release(state, StopPlayback(), PlayCue("error"))
+
+
+def _give_up(state: State) -> Step:
+    """No hub was found, or the hub says nothing."""
     if state.phase == "listening":
         return _cancel_listening(state, cue=True)
-    if not state.awaiting:
-        return state, ()
     phase: Phase = "speaking" if state.playing_id else "idle"
     return _release(replace(state, phase=phase, awaiting=False), PlayCue("error"))
 

@@ -17,6 +17,8 @@ from contextlib import aclosing
 from edge import satellite as machine
 from edge.audio_clock import AudioClock
 from edge.endpointing import Ended, EndpointEvent, EndpointSettings, Paused, Resumed
+from edge.kept_utterance import KeptUtterance
+from edge.line import Connector
 from edge.playback import Player, Speech, milliseconds_since
 from edge.sinks import AudioSink, NoSink, Speaker
 from edge.sources import FRAME_BYTES, FRAME_S, AudioSource, Microphone
@@ -25,7 +27,7 @@ from edge.voice_session import VoiceSession
 from edge.wake_word import MicroWakeDetector
 from swarm.audio import SAMPLE_BYTES
 from swarm.config import Config
-from swarm.engine import RATE, VoiceActivityDetector, WakeDetector
+from swarm.engine import VoiceActivityDetector, WakeDetector
 from swarm.errors import AudioError
 from swarm.messages import (
     HeardSoFar,
@@ -41,9 +43,9 @@ from swarm.messages import (
     SpeechResumed,
     SpeechStarted,
     StopSpeaking,
+    Trace,
+    Traced,
     Transcribed,
-    UtteranceEnded,
-    UtteranceStarted,
 )
 
 PREROLL_S = 1.5
@@ -54,7 +56,6 @@ MAX_SPEECHES = 8
 """Speeches that are arriving, waiting or playing."""
 IDLE_BURST_FRAMES = 4
 """While idle, 80 ms of audio are taken at a time: half the processor time, and a wake word is recognised that later."""
-_SEND_BYTES = 3 * FRAME_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +66,13 @@ Happening = machine.Event | machine.Action | HubMessage | bytes
 class Satellite:
     """One satellite. `source` None: no microphone, it only speaks. `detector` None: no wake word, `listen` starts.
 
-    `watch` is called with everything that happens, before it takes effect.
+    `watch` is called with everything that happens, before it takes effect; with `traces` also with the hub's traces.
     """
 
     def __init__(
         self,
         *,
-        url: str,
+        hub: Connector,
         name: str,
         source: AudioSource | None,
         sink: AudioSink,
@@ -79,6 +80,7 @@ class Satellite:
         vad: VoiceActivityDetector,
         area: str | None = None,
         language: str = "en",
+        traces: bool = False,
         volume: int = 80,
         endpointing: EndpointSettings | None = None,
         watch: Callable[[Happening], None] | None = None,
@@ -88,7 +90,7 @@ class Satellite:
         self._vad = vad
         self._endpointing = endpointing or EndpointSettings()
         self._watch = watch
-        self._session = VoiceSession(url, Hello(name, area=area, language=language), self)
+        self._session = VoiceSession(hub, Hello(name, area=area, language=language, traces=traces), self)
         self._player = Player(sink, volume=volume, on_started=self._playback_started, on_done=self._playback_done)
         self._state = machine.State()
         self._events: deque[machine.Event] = deque()
@@ -97,6 +99,7 @@ class Satellite:
         self._clock = AudioClock()
         self._position = 0
         self._utterance: Utterance | None = None
+        self._kept: KeptUtterance | None = None
         self._wake_position = 0
         self._speeches: dict[str, Speech] = {}
         self._arriving: Speech | None = None
@@ -154,7 +157,7 @@ class Satellite:
             except AudioError as error:
                 if str(error) != complaint:
                     complaint = str(error)
-                    log.warning("nothing can be listened to: %s", error.for_person())
+                    log.warning("nothing can be listened to: %s", error.for_log())
             finally:
                 if self._state.hearing:
                     complaint = ""
@@ -179,8 +182,9 @@ class Satellite:
     def _take(self, frame: bytes) -> None:
         """One frame. The detector hears all of them, so that a wake word is recognised whatever goes on."""
         self._ring.append(frame)
-        if self._utterance is not None:
+        if self._utterance is not None and self._kept is not None:
             self._session.send(frame)
+            self._kept.add(frame)
             self._endpoint(self._utterance.feed(frame))
         detection = self._detector.process(frame) if self._detector is not None else None
         if detection is not None:
@@ -219,8 +223,11 @@ class Satellite:
             if self._state.phase != before.phase:
                 self._session.send(SatelliteState(self._state.phase))
                 self._set_burst()
-            if self._state.deadline != before.deadline or self._state.phase != before.phase:
+            if self._state.wakes_at != before.wakes_at:
                 self._set_timer()
+            if not self._state.in_hand:
+                self._kept = None
+            self._session.engage(not self._state.at_rest)
             self._events.popleft()
 
     def _act(self, action: machine.Action) -> None:
@@ -229,6 +236,8 @@ class Satellite:
                 self._begin_utterance(action)
             case machine.EndUtterance():
                 self._end_utterance(action)
+            case machine.SendAgain():
+                self._send_again()
             case machine.PlayCue():
                 self._player.cue(action.cue)
             case machine.PlaySpeech():
@@ -244,17 +253,9 @@ class Satellite:
 
     def _begin_utterance(self, begin: machine.BeginUtterance) -> None:
         preroll = b"".join(self._ring) if begin.wake_word else b""
-        self._session.send(
-            UtteranceStarted(
-                begin.utterance_id,
-                wake_word=begin.wake_word,
-                wake_ms_ago=self._ms_ago(self._wake_position) if begin.wake_word else 0.0,
-                preroll_ms=len(preroll) / SAMPLE_BYTES / RATE * 1000,
-                follow_up=begin.follow_up,
-            )
-        )
-        for start in range(0, len(preroll), _SEND_BYTES):
-            self._session.send(preroll[start : start + _SEND_BYTES])
+        self._kept = KeptUtterance(begin, wake_position=self._wake_position, preroll=preroll, ms_ago=self._ms_ago)
+        for item in self._kept.as_far_as_it_came():
+            self._session.send(item)
         self._utterance = Utterance(
             begin.utterance_id, self._vad, self._endpointing, preroll=preroll, position=self._position
         )
@@ -262,7 +263,16 @@ class Satellite:
     def _end_utterance(self, end: machine.EndUtterance) -> None:
         utterance, self._utterance = self._utterance, None
         speech_end = utterance.speech_end if utterance is not None else float(self._position)
-        self._session.send(UtteranceEnded(end.utterance_id, end.reason, self._ms_ago(speech_end)))
+        if self._kept is not None and self._session.send(self._kept.end(end.reason, speech_end)):
+            self._kept.was_told()
+
+    def _send_again(self) -> None:
+        if self._kept is None:
+            return
+        log.info("telling this hub what was said, from the beginning")
+        told = [self._session.send(item) for item in self._kept.as_far_as_it_came()]
+        if self._kept.ended and all(told):
+            self._kept.was_told()
 
     def _set_burst(self) -> None:
         if self._source is not None:
@@ -272,24 +282,25 @@ class Satellite:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._state.phase == "thinking":
-            wait_s = max(0.0, self._state.deadline - time.monotonic())
+        if self._state.wakes_at is not None:
+            wait_s = max(0.0, self._state.wakes_at - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._handle, machine.TimePassed())
 
     # ---- the hub (a SessionListener)
 
-    def hub_connected(self) -> None:
+    def hub_connected(self, hub: str) -> None:
         """See `SessionListener`."""
-        log.info("connected to the hub")
+        log.info("connected to the hub %s", hub)
         self._handle(machine.HubConnected())
         self._session.send(SatelliteState(self._state.phase))
 
     def hub_lost(self) -> None:
         """See `SessionListener`."""
+        cut_off = self._arriving.utterance_id if self._arriving is not None else ""
         self._arriving = None
         for speech in list(self._speeches.values()):
             speech.end(complete=False)
-        self._handle(machine.HubLost())
+        self._handle(machine.HubLost(cut_off))
 
     def hub_said(self, message: HubMessage) -> None:
         """See `SessionListener`."""
@@ -361,13 +372,20 @@ class Satellite:
             self._watch(happening)
 
 
-def satellite_of_this_machine(config: Config, url: str) -> Satellite:
-    """The satellite that `[satellite]` of the configuration describes. Raises `EngineUnavailable`."""
+def satellite_of_this_machine(
+    config: Config, hub: Connector, *, keep_trace: Callable[[Trace], None] | None = None
+) -> Satellite:
+    """The satellite that `[satellite]` of the configuration describes. `keep_trace` gets the traces of hubs elsewhere.
+    Raises `EngineUnavailable`."""
     from edge.voice_activity import SileroVoiceActivity
+
+    def watch(happening: Happening) -> None:
+        if keep_trace is not None and isinstance(happening, Traced):
+            keep_trace(happening.trace)
 
     section = config.satellite
     return Satellite(
-        url=url,
+        hub=hub,
         name=config.node.name,
         source=None if section.microphone == "none" else Microphone(section.microphone),
         sink=NoSink() if section.speaker == "none" else Speaker(section.speaker),
@@ -376,6 +394,8 @@ def satellite_of_this_machine(config: Config, url: str) -> Satellite:
         area=section.area or None,
         language=config.node.language,
         volume=section.volume,
+        traces=keep_trace is not None,
+        watch=watch,
     )
 
 

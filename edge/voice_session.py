@@ -1,23 +1,31 @@
-"""The satellite's end of a voice session: one WebSocket to the hub, kept up for as long as the satellite runs."""
+"""The satellite's end of a voice session: one WebSocket to a hub, kept up for as long as the satellite runs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 import aiohttp
 
-from swarm.codec import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, decode_from_hub, encode
-from swarm.errors import MalformedMessage
+from edge.line import Connector, Line
+from swarm.codec import decode_from_hub, encode
+from swarm.errors import MalformedMessage, MycoswarmError
 from swarm.messages import PROTOCOL_VERSION, Hello, HubMessage, Message, Welcome
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.25, 5.0
 """Waits double from the first to the last: a restarted hub is found at once, a dead one costs nothing."""
+STOOD_S = 1.0
+"""A session that stood for so long is followed by the next without a wait: somebody may be speaking."""
 CONNECT_S = 5.0
-HEARTBEAT_S = 15.0
-"""A hub that answers no ping within half of this is gone."""
+PING_EVERY_S, MAX_UNANSWERED = 0.4, 3
+"""Over the network while somebody speaks or waits: a hub is given up 1.2 to 1.6 s after its last word, so that there is
+time to find another before a person notices. It costs 15 bytes a second each way. Fewer pings would take a Wi-Fi that
+lost one packet twice for a dead hub. While nobody speaks, TCP finds a dead hub in three seconds."""
+LOOK_EVERY_S = 0.5
+"""How often a better hub is looked for."""
 MAX_UNSENT_BYTES = 512 * 1024
 """16 s of microphone that the hub did not take: it is stuck, and the session is given up."""
 
@@ -27,8 +35,8 @@ log = logging.getLogger(__name__)
 class SessionListener(Protocol):
     """Told what the session brings. Calls come from the event loop, one at a time."""
 
-    def hub_connected(self) -> None:
-        """The hub said welcome."""
+    def hub_connected(self, hub: str) -> None:
+        """The hub of this name said welcome."""
 
     def hub_lost(self) -> None:
         """The session broke; follows each `hub_connected` once."""
@@ -41,13 +49,18 @@ class SessionListener(Protocol):
 
 
 class VoiceSession:
-    """Connects to `url`, says `hello`, and again after a growing wait whenever the line breaks."""
+    """Gets a line, says `hello`, and again after a growing wait whenever the line breaks."""
 
-    def __init__(self, url: str, hello: Hello, listener: SessionListener) -> None:
-        self._url = url
+    def __init__(self, connector: Connector, hello: Hello, listener: SessionListener) -> None:
+        self._connector = connector
         self._hello = hello
         self._listener = listener
         self._connected = False
+        self._connected_at: float | None = None
+        self._engaged = asyncio.Event()
+        self._unanswered = 0
+        self._taking = False
+        """What came is being taken: nothing is read."""
         self._outbox: deque[str | bytes] = deque()
         self._unsent_bytes = 0
         self._changed = asyncio.Event()
@@ -56,6 +69,13 @@ class VoiceSession:
         self._sent_all.set()
         self._retry_s = FIRST_RETRY_S
         self._complained = False
+
+    def engage(self, engaged: bool) -> None:
+        """Somebody speaks, waits or is answered: the hub is watched closely and left only when it is lost."""
+        if engaged:
+            self._engaged.set()
+        else:
+            self._engaged.clear()
 
     def send(self, item: Message | bytes) -> bool:
         """Queue a message or microphone frames. False when there is no session; then nothing is kept."""
@@ -81,34 +101,38 @@ class VoiceSession:
 
     async def run(self) -> None:
         """Keep the session up until cancelled."""
-        # No limit over the whole exchange (it lasts for days); ws_close bounds the good-bye at shutdown.
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http:
-            while True:
-                try:
-                    await self._serve(http)
-                    reason = "it closed the session"
-                except (aiohttp.ClientError, OSError, TimeoutError, MalformedMessage) as error:
-                    reason = str(error) or type(error).__name__
+        while True:
+            self._connected_at = None
+            try:
+                left = await self._serve()
+                reason = "it closed the session"
+            except (aiohttp.ClientError, OSError, TimeoutError, MycoswarmError) as error:
+                left, reason = False, str(error) or type(error).__name__
+            if not left:
                 self._complain(reason)
-                await asyncio.sleep(self._retry_s)
-                self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+            if self._stood():
+                continue
+            await asyncio.sleep(self._retry_s)
+            self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
 
-    async def _serve(self, http: aiohttp.ClientSession) -> None:
+    def _stood(self) -> bool:
+        since = self._connected_at
+        return since is not None and asyncio.get_running_loop().time() - since > STOOD_S
+
+    async def _serve(self) -> bool:
+        """True when the line was left for a better one."""
         async with asyncio.timeout(CONNECT_S) as connecting:
-            async with http.ws_connect(
-                self._url,
-                heartbeat=HEARTBEAT_S,
-                max_msg_size=max(MAX_AUDIO_BYTES, MAX_TEXT_BYTES) + 1,
-                timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
-            ) as socket:
+            async with self._connector.line(urgent=self._engaged.is_set()) as line:
+                socket = line.socket
                 await socket.send_str(encode(self._hello))
-                self._check_welcome(await socket.receive())
+                welcome = self._check_welcome(await socket.receive())
                 connecting.reschedule(None)
                 self._retry_s, self._complained = FIRST_RETRY_S, False
                 self._connected = True
+                self._connected_at = asyncio.get_running_loop().time()
                 try:
-                    self._listener.hub_connected()
-                    await self._exchange(socket)
+                    self._listener.hub_connected(welcome.node)
+                    return await self._exchange(line)
                 finally:
                     self._connected = False
                     self._outbox.clear()
@@ -116,7 +140,7 @@ class VoiceSession:
                     self._sent_all.set()
                     self._listener.hub_lost()
 
-    def _check_welcome(self, frame: aiohttp.WSMessage) -> None:
+    def _check_welcome(self, frame: aiohttp.WSMessage) -> Welcome:
         if frame.type is not aiohttp.WSMsgType.TEXT:
             raise MalformedMessage("no welcome came")
         welcome = decode_from_hub(frame.data)
@@ -126,10 +150,18 @@ class VoiceSession:
             raise MalformedMessage(
                 f"it speaks version {welcome.version} of the voice protocol, this satellite {PROTOCOL_VERSION}"
             )
+        return welcome
 
-    async def _exchange(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _exchange(self, line: Line) -> bool:
         self._stuck.clear()
+        socket = line.socket
         tasks = {asyncio.create_task(work) for work in (self._receive(socket), self._send(socket), self._until_stuck())}
+        if line.over_network:
+            tasks.add(asyncio.create_task(self._watch(socket)))
+        leaving: asyncio.Task[None] | None = None
+        if line.better is not None:
+            leaving = asyncio.create_task(self._until(line.better))
+            tasks.add(leaving)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -138,11 +170,17 @@ class VoiceSession:
             await asyncio.wait(tasks)
         for task in done:
             task.result()
+        return leaving in done
 
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for frame in socket:
+            self._unanswered = 0
             if frame.type is aiohttp.WSMsgType.BINARY:
-                await self._listener.hub_audio(frame.data)
+                self._taking = True
+                try:
+                    await self._listener.hub_audio(frame.data)
+                finally:
+                    self._taking = False
             elif frame.type is aiohttp.WSMsgType.TEXT:
                 try:
                     message = decode_from_hub(frame.data)
@@ -150,6 +188,28 @@ class VoiceSession:
                     log.warning("ignoring what the hub said: %s", error)
                     continue
                 self._listener.hub_said(message)
+            elif frame.type is aiohttp.WSMsgType.PING:  # only where the session pings itself
+                await socket.pong(frame.data)
+
+    async def _watch(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Counts pings, not seconds: when this process itself was held up, what came meanwhile is read first."""
+        while True:
+            await self._engaged.wait()
+            self._unanswered = 0
+            while self._engaged.is_set():
+                if self._unanswered >= MAX_UNANSWERED:
+                    raise ConnectionError("it went silent")
+                self._unanswered = 0 if self._taking else self._unanswered + 1
+                try:
+                    async with asyncio.timeout(PING_EVERY_S):
+                        await socket.ping()
+                except TimeoutError:
+                    continue  # it takes nothing
+                await asyncio.sleep(PING_EVERY_S)
+
+    async def _until(self, better: Callable[[], bool]) -> None:
+        while self._engaged.is_set() or not better():  # noqa: ASYNC110 what makes one better tells nobody
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _until_stuck(self) -> None:
         await self._stuck.wait()
@@ -172,4 +232,4 @@ class VoiceSession:
     def _complain(self, reason: str) -> None:
         level = logging.DEBUG if self._complained else logging.WARNING
         self._complained = True
-        log.log(level, "no voice session with the hub at %s: %s; trying again", self._url, reason)
+        log.log(level, "no voice session with %s: %s; trying again", self._connector.where, reason)

@@ -16,6 +16,7 @@ from hub.sentence_stream import SentenceSplitter, without_markdown
 from hub.skills.skill import Home
 from swarm.engine import ChatMessage, Generator
 from swarm.errors import EngineError
+from swarm.trace import watched
 
 MAX_PROMPT_CHARS = 3_000
 """Of the system prompt: a small model on a CPU reads about 100 tokens a second, and a person waits for it."""
@@ -47,12 +48,13 @@ class Agent:
             return False
 
     async def answer(
-        self, messages: Sequence[ChatMessage], *, first_token: Callable[[], None]
+        self, messages: Sequence[ChatMessage], *, first_token: Callable[[str], None]
     ) -> AsyncGenerator[str, None]:
         """Yield plain sentences as they become complete; raises `ModelFailed` after the last one that came whole.
 
-        `first_token` is called when the model begins. The model is read at its own speed, whatever the consumer's:
-        speaking is slower than generating, and must not use up the model's time.
+        `first_token` is called when the model begins, with the name of its node, empty for this one. The model is read
+        at its own speed, whatever the consumer's: speaking is slower than generating, and must not use up the model's
+        time.
         """
         sentences: asyncio.Queue[str | None] = asyncio.Queue()  # bounded by MAX_ANSWER_CHARS
         reading = asyncio.create_task(self._read(messages, sentences, first_token))
@@ -66,21 +68,22 @@ class Agent:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(
-        self, messages: Sequence[ChatMessage], sentences: asyncio.Queue[str | None], first_token: Callable[[], None]
+        self, messages: Sequence[ChatMessage], sentences: asyncio.Queue[str | None], first_token: Callable[[str], None]
     ) -> None:
         splitter, thoughts, left = SentenceSplitter(), ThoughtFilter(), MAX_ANSWER_CHARS
         # The protocol says iterator; every generator of ours is one that can be closed.
         pieces = cast(AsyncGenerator[str, None], self._generator.generate(messages, timeout_s=self._timeout_s))
         try:
-            async with asyncio.timeout(self._timeout_s + GRACE_S), aclosing(pieces):
-                async for piece in pieces:
-                    spoken = thoughts.feed(piece)[:left]
-                    if spoken.strip():
-                        first_token()
-                    left -= len(spoken)
-                    _put(sentences, splitter.feed(spoken))
-                    if left <= 0:
-                        break
+            with watched() as work:
+                async with asyncio.timeout(self._timeout_s + GRACE_S), aclosing(pieces):
+                    async for piece in pieces:
+                        spoken = thoughts.feed(piece)[:left]
+                        if spoken.strip():
+                            first_token(work.node)
+                        left -= len(spoken)
+                        _put(sentences, splitter.feed(spoken))
+                        if left <= 0:
+                            break
         except (EngineError, TimeoutError) as error:
             _log.warning("the language model broke off: %s", error or "it took too long")
             raise ModelFailed from error

@@ -15,6 +15,7 @@ from hub.agent import Agent, ModelFailed, system_prompt
 from hub.answers import Wording, wording
 from hub.dialogue import Dialogue, Dialogues, Question
 from hub.intent import Context, Intent
+from hub.repeating import may_be_repeated
 from hub.sentence_stream import split_sentences
 from hub.skills import SKILLS
 from hub.skills.skill import Cue, Home, Reply, Request, Result, Satellites, Skill
@@ -111,6 +112,8 @@ class Conversation:
         intents, confirmed, reply = self._understand(text, context, question)
         recorder.mark("intent")
         names = ",".join(intent.name for intent in intents)
+        if reply is None and context.told_before and not may_be_repeated(intents, self._home.entities):
+            reply = Reply(words.talk.perhaps_done(), "unconfirmed")
         if reply is not None:
             return self._told(names, reply, text, dialogue, recorder)
         unknown = [intent.name for intent in intents if intent.name not in _SKILL_OF]
@@ -182,7 +185,7 @@ class Conversation:
 
         async def sentences() -> AsyncGenerator[str, None]:
             try:
-                whole = agent.answer(messages, first_token=lambda: recorder.mark("first_token"))
+                whole = agent.answer(messages, first_token=lambda node: recorder.mark("first_token", node=node))
                 async with aclosing(whole):
                     async for sentence in whole:
                         answer.text = f"{answer.text} {sentence}".strip()

@@ -29,3 +29,5 @@ class Context(msgspec.Struct, frozen=True):
     area: str = ""
     """The room the satellite stands in."""
     language: str = "en"
+    told_before: bool = False
+    """Another hub heard the same and is gone: it may be done already."""

@@ -73,7 +73,9 @@ class LedgerTimers:
             return False
         if self._loop.time() - self._begun < SETTLE_S:  # the others were not heard yet
             return False
-        return rank(f"timer/{timer_id}", live_hubs(members) or (self.here,))[0] == self.here
+        # Where no hub is left, satellites that work alone share them in the same way.
+        alone = tuple(member.node for member in members if "edge" in member.roles and member.state != "dead")
+        return rank(f"timer/{timer_id}", live_hubs(members) or alone or (self.here,))[0] == self.here
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
         """See `Sharing`."""

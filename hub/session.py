@@ -10,6 +10,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 import aiohttp
+import msgspec
 from aiohttp import web
 
 from hub.conversation import Answer, Conversation
@@ -32,11 +33,12 @@ from swarm.messages import (
     SpeechResumed,
     SpeechStarted,
     Trace,
+    Traced,
     Transcribed,
     UtteranceEnded,
     UtteranceStarted,
 )
-from swarm.trace import TraceRecorder
+from swarm.trace import TraceRecorder, watched
 
 SEND_S = 10.0
 """A satellite that takes nothing for this long is gone."""
@@ -141,7 +143,7 @@ class Session:
             case UtteranceEnded(utterance_id=utterance_id) if self._is_current(utterance_id):
                 await self._end(message)
             case PlaybackStarted(utterance_id=utterance_id) if utterance_id in self._recorders:
-                self._recorders[utterance_id].mark("first_audio", ms_ago=message.ms_ago, node=self.hello.satellite)
+                self._recorders[utterance_id].mark("first_audio", ms_ago=message.ms_ago)
             case PlaybackFinished(utterance_id=utterance_id) if utterance_id in self._recorders:
                 self._recorders[utterance_id].mark("last_audio", ms_ago=message.ms_ago, node=self.hello.satellite)
                 await self._finish(utterance_id)
@@ -176,6 +178,7 @@ class Session:
         async def hint(verdict: str, text: str) -> None:
             await self.send(HeardSoFar(message.utterance_id, verdict, text))  # type: ignore[arg-type]
 
+        self._context = msgspec.structs.replace(self._context, told_before=message.told_before)
         self._utterance = IncomingUtterance(
             self._parts.transcriber, context=self._context, judge=self._parts.judge, hint=hint
         )
@@ -210,6 +213,7 @@ class Session:
                 await self.send(NoReply(utterance_id, "error"))
                 await self._finish(utterance_id)
                 return
+            recorder.tell("transcript", utterance.work)
             recorder.mark("transcript")
             recorder.note(transcript=text)
             await self.send(Transcribed(utterance_id, text))
@@ -250,26 +254,38 @@ class Session:
         self, recorder: TraceRecorder, text: str, *, begun: bool = False, announcement: bool = False
     ) -> bool:
         """Send the speech of one sentence; False when there is none or nobody takes it."""
-        rate, language = self._parts.synthesizer.rate, self._context.language
+        stage = "last_audio" if begun else "first_audio"
         sent = 0
-        try:
-            speech = self._parts.synthesizer.synthesize(verbalize(text, language), language=language)
-            async with aclosing(speech) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    if not begun and not sent:
-                        await self.send(SpeechStarted(recorder.utterance_id, rate, announcement))
-                        self._plays_until = time.monotonic()
-                    for offset in range(0, len(chunk), MAX_AUDIO_BYTES):
-                        if not await self.send(chunk[offset : offset + MAX_AUDIO_BYTES]):
+        with watched() as work:
+            try:
+                speech = self._parts.synthesizer.synthesize(
+                    verbalize(text, self._context.language), language=self._context.language
+                )
+                async with aclosing(speech) as chunks:  # type: ignore[type-var]
+                    async for chunk in chunks:
+                        if not begun and not sent:
+                            recorder.tell(stage, work)
+                            rate = self._parts.synthesizer.rate
+                            await self.send(SpeechStarted(recorder.utterance_id, rate, announcement))
+                            self._plays_until = time.monotonic()
+                        if not await self._send_speech(chunk):
                             return False
-                    sent += len(chunk)
-                    now = time.monotonic()
-                    self._plays_until = max(self._plays_until, now) + duration_s(chunk, rate)
-                    await asyncio.sleep(max(0.0, self._plays_until - now - AHEAD_S))
-        except EngineError as error:
-            # What was sent of it is heard, and the next sentence may succeed.
-            log.error("cannot say %.80r: %s", text, error)
+                        sent += len(chunk)
+            except EngineError as error:
+                # What was sent of it is heard, and the next sentence may succeed.
+                log.error("cannot say %.80r: %s", text, error)
+            recorder.tell(stage, work)
         return sent > 0
+
+    async def _send_speech(self, chunk: bytes) -> bool:
+        """Send it, not too far ahead of its playing; False when nobody takes it."""
+        for offset in range(0, len(chunk), MAX_AUDIO_BYTES):
+            if not await self.send(chunk[offset : offset + MAX_AUDIO_BYTES]):
+                return False
+        now = time.monotonic()
+        self._plays_until = max(self._plays_until, now) + duration_s(chunk, self._parts.synthesizer.rate)
+        await asyncio.sleep(max(0.0, self._plays_until - now - AHEAD_S))
+        return True
 
     # ---- tasks and traces
 
@@ -305,3 +321,5 @@ class Session:
         recorder = self._recorders.pop(utterance_id, None)
         if recorder is not None:
             await self._parts.finished(recorder.trace())
+            if self.hello.traces:
+                await self.send(Traced(recorder.trace()))

@@ -10,6 +10,7 @@ from hub.intent import Context
 from hub.understanding import Verdict
 from swarm.engine import RATE, Transcriber, Transcript, TranscriptionStream
 from swarm.errors import EngineError
+from swarm.trace import Work, watched
 
 MAX_S = 20.0
 """Satellites end an utterance after 12 s. More audio is not kept, and the engine is given to the others."""
@@ -38,6 +39,8 @@ class IncomingUtterance:
         self._pauses = 0
         self._held: list[bytes] | None = None
         self._result: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
+        self.work = Work()
+        """Which node heard it, once it is transcribed."""
         self.audio = bytearray()
         """All `pcm` so far, for a recording."""
 
@@ -83,7 +86,9 @@ class IncomingUtterance:
                 else:
                     heard = await stream.so_far()
                     await self._hint(self._verdict(heard), heard.text)
-            self._result.set_result(await stream.transcript())
+            with watched() as self.work:
+                heard = await stream.transcript()
+            self._result.set_result(heard)
         except EngineError as error:
             self._fail(error)
         finally:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
+import msgspec
 from aiohttp import web
 
 from hub.conversation import Conversation
@@ -65,6 +66,8 @@ class VoiceHub:
         self._kept_volume = kept_volume
         self._wake_words = wake_words
         self._sessions: dict[str, Session] = {}
+        self._nodes: dict[Session, tuple[str, str]] = {}
+        """The machine of each satellite, and what it calls itself."""
         self._volumes: dict[str, int] = {}
         self._traces: OrderedDict[str, Trace] = OrderedDict()
         self._news = asyncio.Condition()
@@ -74,8 +77,9 @@ class VoiceHub:
         """Names of the satellites that are connected now."""
         return tuple(sorted(self._sessions))
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        """One session, from hello to the end."""
+    async def handle(self, request: web.Request, *, node: str = "") -> web.WebSocketResponse:
+        """One session, from hello to the end. `node` is the other machine that the satellite belongs to; empty: this
+        one. Satellites of two machines that have the same name are two satellites."""
         socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=max(MAX_AUDIO_BYTES, MAX_TEXT_BYTES) + 1)
         await socket.prepare(request)
         if len(self._sessions) >= MAX_SESSIONS:
@@ -87,11 +91,15 @@ class VoiceHub:
             log.warning("refused a satellite: %s", str(error) or "it said no hello")
             await socket.close(code=aiohttp.WSCloseCode.POLICY_VIOLATION, message=str(error).encode()[:120])
             return socket
-        former = self._sessions.get(hello.satellite)
+        former = next((each for each, of in self._nodes.items() if of == (node, hello.satellite)), None)
         if former is not None:  # its old line is dead and it noticed first
+            self._forget(former)
             await former.close()
+        own_name = hello.satellite
+        hello = msgspec.structs.replace(hello, satellite=self._shown_name(own_name, node))
         session = Session(socket, hello, self._parts)
         self._sessions[hello.satellite] = session
+        self._nodes[session] = node, own_name
         log.info("satellite %s connected%s", hello.satellite, f", in the {hello.area}" if hello.area else "")
         try:
             await socket.send_str(encode(Welcome(self._parts.node, self._wake_words)))
@@ -108,8 +116,7 @@ class VoiceHub:
         except ConnectionError:
             pass  # it went away while something was sent
         finally:
-            if self._sessions.get(hello.satellite) is session:
-                del self._sessions[hello.satellite]
+            self._forget(session)
             await session.close()
             log.info("satellite %s disconnected", hello.satellite)
         return socket
@@ -117,6 +124,19 @@ class VoiceHub:
     async def close(self) -> None:
         """End all sessions, in good order: their satellites are told rather than cut off."""
         await asyncio.gather(*(session.close() for session in list(self._sessions.values())))
+
+    def _shown_name(self, name: str, node: str) -> str:
+        """Its own; where a satellite of another machine has that, with the beginning of its machine's id, so that it
+        is the same whenever it comes."""
+        for known_by in (name, *(f"{name} ({(node or 'here')[:length]})" for length in (4, 8, 26))):
+            if known_by not in self._sessions:
+                return known_by
+        return f"{name} ({uuid.uuid4().hex})"
+
+    def _forget(self, session: Session) -> None:
+        self._nodes.pop(session, None)
+        if self._sessions.get(session.hello.satellite) is session:
+            del self._sessions[session.hello.satellite]
 
     # ---- what skills and timers ask of satellites
 

@@ -21,10 +21,14 @@ REMOTE_S = 0.002
 UNITS = {
     "generate": ("tokens", "tokens"),
     "embed": ("tokens", "vectors"),
-    "transcribe": ("seconds of audio", "words"),
+    "transcribe": ("seconds of audio", "tokens"),
     "synthesize": ("characters", "seconds of audio"),
 }
-"""Units of input and output of the kinds that come with the package."""
+"""Units of input and output of the kinds that come with the package. Answers are measured by their content, not by the
+pieces in which they come: engines cut differently, and what one took must tell something of what others will take."""
+CHARACTERS_PER_TOKEN = 4.0
+BYTES_PER_SECOND = 32_000.0
+"""Of 16-bit audio at 16 kHz; that of other rates counts a little more or less."""
 
 Positive = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 
@@ -34,12 +38,16 @@ class Run(msgspec.Struct, frozen=True):
 
     input_units: float
     output_units: float
-    """As counted by the engine's node: pieces, when the engine counts nothing better."""
+    """Of the whole answer; see `answer_units`."""
     first_s: float
     """From the start in a slot to the first piece."""
     total_s: float
     cold: bool = False
     """The model was not in memory at the start."""
+    first_units: float = 1.0
+    """Of the first piece."""
+    whole: bool = True
+    """It came to its end; one that was stopped tells how fast it was, not how long its answer would have been."""
 
 
 class Speed(msgspec.Struct, frozen=True):
@@ -70,17 +78,20 @@ class Speed(msgspec.Struct, frozen=True):
         load_s, input_s = self.load_s, self.input_s
         if run.cold:  # it cannot be told what of the wait was loading: what reading usually takes is taken off
             load_s = average(load_s, read_s - input_units * input_s)
-        elif run.input_units:
+        elif input_units:
             input_s = average(input_s, read_s / input_units)
         output_s = self.output_s
-        if run.output_units > 1:  # the first piece came with `first_s`
-            output_s = average(output_s, (run.total_s - run.first_s) / (run.output_units - 1))
+        rest = run.output_units - run.first_units  # the first piece came with `first_s`
+        if rest > 0:
+            output_s = average(output_s, (run.total_s - run.first_s) / rest)
+        elif self.runs == 0 and run.whole:
+            output_s = 0.0  # all came at once: reading was the work
         return Speed(
             input_s=input_s,
             output_s=output_s,
             load_s=load_s,
             input_units=average(self.input_units, input_units),
-            output_units=average(self.output_units, run.output_units),
+            output_units=average(self.output_units, run.output_units) if run.whole else self.output_units,
             runs=self.runs + 1,
         )
 
@@ -117,6 +128,8 @@ class Capability(msgspec.Struct, frozen=True, omit_defaults=True):
     """The model is in memory."""
     prefixes: Annotated[tuple[Name, ...], msgspec.Meta(max_length=16)] = ()
     """Conversations whose beginning is in the model's memory."""
+    fruitless: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Runs since the last that told its speed: it failed at them, or was stopped early."""
 
 
 MemberState = Literal["alive", "suspect", "dead"]
@@ -145,12 +158,22 @@ class Member(msgspec.Struct, frozen=True):
     """That broker is the home's own."""
     carries_bus: bool = False
     """That broker is the bus now."""
+    served_by: str = ""
+    """Of a satellite that is no hub: the id of the hub that serves it, its own where it works alone."""
     heard_at: float = 0.0
     """When it spoke last, on the same clock as `now`."""
     here: bool = False
     """It is this very node."""
 
 
+def answer_units(text: str, audio: bytes) -> float:
+    """How much of an answer one piece is, in `UNITS`; what is neither text nor audio counts as one."""
+    return len(text) / CHARACTERS_PER_TOKEN + len(audio) / BYTES_PER_SECOND or 1.0
+
+
 def at_least(size: SizeClass, wanted: SizeClass) -> bool:
-    """Whether a model of this size class serves where `wanted` is asked for."""
-    return SIZES.index(size) >= SIZES.index(wanted)
+    """Whether a model of this size class serves where `wanted` is asked for; one of unknown size counts as tiny."""
+    return max(SIZES.index(size), _TINY) >= SIZES.index(wanted)
+
+
+_TINY = SIZES.index("tiny")

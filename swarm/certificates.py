@@ -40,7 +40,8 @@ NODE_LIFE_S = 7 * 86_400.0
 RENEW_BEFORE_END_S = NODE_LIFE_S / 2
 BACKDATED_S = 365 * 86_400.0
 RENEWABLE_AFTER_END_S = 365 * 86_400.0
-"""A member that was off for longer than its certificate's life may still renew it, for this long, and nothing else."""
+"""A member that was off for longer than its certificate's life may still renew it, for this long, and read in the
+ledger at whom; nothing else."""
 MAX_CERTIFICATE_BYTES = 8 * 1024
 """One certificate in PEM; ours have 1 kB."""
 MAX_AUTHORITIES = 64

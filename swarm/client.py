@@ -70,6 +70,8 @@ class Status(msgspec.Struct, frozen=True):
     language_model: str | None
     """The model that would answer what is no command."""
     entities: int
+    hub: str = ""
+    """Name of the hub that this machine's satellite uses, its own where it is the hub; empty while it looks for one."""
 
 
 class Answer(msgspec.Struct, frozen=True):

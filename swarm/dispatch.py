@@ -263,9 +263,11 @@ class _Carrying:
 
     def _refusal(self, decision: Choice | Nowhere, now: float) -> Refused:
         """Nobody has the task, and nobody waits for it but whoever submitted it: say so at once."""
-        kind = self._task.route.kind
-        model = self._task.route.model
-        what = f"{kind} by {model}" if model else kind
+        route = self._task.route
+        size = route.fallback_size or route.size
+        what = f"{route.kind} by {route.model}" if route.model else route.kind
+        if not route.model and size not in ("any", "tiny"):
+            what = f"{route.kind} by a {size} or larger model"
         waits = [until - now for until in self._full_until.values() if until > now]
         if waits:
             return Refused("busy", f"all nodes that {what} are full", min(waits))

@@ -11,12 +11,12 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import aiohttp
 import msgspec
 from aiohttp import web
 
 from swarm import __version__
 from swarm.broker import Broker
+from swarm.catching_up import CatchingUp
 from swarm.certificates import NodeId
 from swarm.config import Config
 from swarm.discovery import Discovery
@@ -29,15 +29,15 @@ from swarm.health import Health, HealthWatch
 from swarm.identity import Identity
 from swarm.interfaces import Interface, lan_interfaces
 from swarm.ledger_following import LedgerFollowing
-from swarm.link_transport import MAX_MESSAGE_BYTES, LinkServer, LinkTransport
 from swarm.link_transport import PATH as LINK_PATH
+from swarm.link_transport import PROTOCOL, LinkServer, LinkTransport
 from swarm.mdns_service import Announcement
 from swarm.member_requests import grant_right, last_words, member_routes, say_goodbye
 from swarm.membership import Beat
 from swarm.node_api import NodesPort, asking_node, build_nodes_app, json_answer
 from swarm.peer import Peer
 from swarm.peer_finding import ACQUAINTANCES_PATH, PeerFinder
-from swarm.peer_session import Address, Peers
+from swarm.peer_session import Address, Peers, PeerSession, PeerUnreachable
 from swarm.places import own_places, reachable
 from swarm.presence import Document
 from swarm.private_file import read_private, write_private
@@ -51,6 +51,7 @@ from swarm.task_record import TaskRecord
 from swarm.tier import TierVerdict, tier_of
 from swarm.tls import TlsContexts
 from swarm.transport import Execution, Receiver
+from swarm.voice_routes import VoiceRoutes
 from swarm.worker import TaskEngine, Worker
 
 LOOK_EVERY_S = 1.0
@@ -129,7 +130,9 @@ class EnrolledNode:
         )
         self._renewal = Renewal(identity, roster, self._peers)
         self.following = LedgerFollowing(roster.ledger, self._peers, self._live)
+        self._catching_up = CatchingUp(roster, contexts, self._addresses_of)
         self._upkeep = RosterUpkeep(roster, self._live, self._loop.time)
+        self.voice = VoiceRoutes(is_hub=lambda: "hub" in self._roles, roles_of=self._roles_of)
         self._links = LinkServer(self, peer_of=lambda request: asking_node(request).node_id)
         self._port = NodesPort(build_nodes_app(self._routes(), roster), contexts, roster)
         self._closing = AsyncExitStack()
@@ -170,6 +173,7 @@ class EnrolledNode:
                     services.create_task(self.bus.run(), name="bus")
                     services.create_task(self._renewal.run(), name="renewal")
                     services.create_task(self.following.run(), name="ledger")
+                    services.create_task(self._catching_up.run(), name="catching up")
                     services.create_task(self._follow_own_state(), name="own state")
                     services.create_task(self._look_at_hardware(), name="hardware")
                     services.create_task(
@@ -246,6 +250,7 @@ class EnrolledNode:
             *renewal_routes(self.identity, self.roster),
             *member_routes(self.identity, self.roster, is_hub=lambda: "hub" in self._roles),
             *self.following.routes(),
+            *self.voice.routes(),
         ]
 
     async def _tell_acquaintances(self, request: web.Request) -> web.Response:
@@ -260,7 +265,15 @@ class EnrolledNode:
                 self.peer.membership.revoked(member.node)
                 self.discovery.forget(member.node)
 
+    def _roles_of(self, node: NodeId) -> tuple[str, ...]:
+        """What it was admitted as, and what it says that it turned out to be."""
+        return (*self.roster.roles(node), *self.peer.membership.roles(node))
+
     # ---- reaching other nodes
+
+    def session(self, node: NodeId) -> PeerSession:
+        """How this node asks that one. Raises `PeerUnreachable` for one that is revoked."""
+        return self._peers[node]
 
     def _addresses_of(self, node: NodeId) -> Sequence[Address]:
         """By what it says of itself, then by the ladder of discovery."""
@@ -270,12 +283,18 @@ class EnrolledNode:
         return tuple(dict.fromkeys(found))
 
     @asynccontextmanager
-    async def _connect(self, node: NodeId) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        async with self._peers[node].websocket(LINK_PATH, max_message_bytes=MAX_MESSAGE_BYTES) as socket:
-            where = socket.get_extra_info("peername")
+    async def _connect(self, node: NodeId) -> AsyncIterator[asyncio.Transport]:
+        async with AsyncExitStack() as closing:
+            try:
+                connection = await closing.enter_async_context(self._peers[node].switched(LINK_PATH, PROTOCOL))
+            except PeerUnreachable as error:
+                if error.layer == "certificate":
+                    self._catching_up.unproved(node)
+                raise
+            where = connection.get_extra_info("peername")
             if where is not None:
                 self.discovery.proved(node, where[0], where[1])
-            yield socket
+            yield connection
 
     # ---- what this node says of itself
 

@@ -241,7 +241,7 @@ class Enrolment:
             listener = HttpsListener(app, lambda: context, LIMITS)
             await listener.start(host, port)
         except MycoswarmError as error:
-            _log.error("nobody can join: %s", error.for_person())
+            _log.error("nobody can join: %s", error.for_log())
             return
         self._listener = listener
         _log.info("the enrolment port is open: %d", listener.port)

@@ -42,6 +42,10 @@ class MycoswarmError(Exception):
         """The message with its hint on a second line, as the command line prints it."""
         return f"{self}\n  {self.hint}" if self.hint else str(self)
 
+    def for_log(self) -> str:
+        """The message with its hint on one line."""
+        return f"{self} ({self.hint})" if self.hint else str(self)
+
 
 class ConfigError(MycoswarmError):
     """The configuration is wrong."""

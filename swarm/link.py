@@ -1,7 +1,7 @@
 """The link between two nodes: many tasks and the beats of a node over one connection. No I/O: bytes in, bytes out.
 
-The node that calls opens the link and orders; the node that serves answers. A message holds any number of records, so
-that what is written in one turn of the event loop travels in one piece, however many tasks it belongs to::
+The node that calls opens the link and orders; the node that serves answers. Each direction is one record after the
+other, in pieces of any size::
 
     record  = kind (1 byte), stream (4 bytes), length of body (4 bytes), body;  big-endian
     calling: ORDER (JSON `Order`), CANCEL, BEAT (JSON `Beat`)
@@ -54,6 +54,7 @@ class CallingEnd:
         self._write = write
         self._receivers: dict[int, Receiver] = {}
         self._next = 0
+        self._records = _Records()
 
     @property
     def orders(self) -> int:
@@ -71,9 +72,9 @@ class CallingEnd:
         """Send a sign of life."""
         self._write(_record(BEAT, 0, _encode(beat)))
 
-    def received(self, message: bytes) -> None:
-        """A message of the serving end. Raises `MalformedMessage`."""
-        for kind, stream, body in _records(message):
+    def received(self, data: bytes) -> None:
+        """Bytes of the serving end. Raises `MalformedMessage`."""
+        for kind, stream, body in self._records.of(data):
             if kind == HEARD:
                 continue
             receiver = self._receivers.get(stream)
@@ -123,10 +124,11 @@ class ServingEnd:
         self._write = write
         self._executions: dict[int, Execution | None] = {}
         self._newest = 0
+        self._records = _Records()
 
-    def received(self, message: bytes) -> None:
-        """A message of the calling end. Raises `MalformedMessage`."""
-        for kind, stream, body in _records(message):
+    def received(self, data: bytes) -> None:
+        """Bytes of the calling end. Raises `MalformedMessage`."""
+        for kind, stream, body in self._records.of(data):
             if kind == ORDER:
                 self._execute(stream, _parsed(_order, body))
             elif kind == CANCEL:
@@ -188,18 +190,33 @@ def _record(kind: int, stream: int, body: bytes) -> bytes:
     return _HEADER.pack(kind, stream, len(body)) + body
 
 
-def _records(message: bytes) -> Iterator[tuple[int, int, bytes]]:
-    at, end = 0, len(message)
-    while at < end:
-        if end - at < _HEADER_BYTES:
-            raise MalformedMessage("a record is cut short")
-        kind, stream, length = _HEADER.unpack_from(message, at)
-        at += _HEADER_BYTES
-        limit = MAX_RECORD_BYTES if kind in (ORDER, DATA) else MAX_CONTROL_BYTES
-        if length > limit or length > end - at:
-            raise MalformedMessage(f"a record of {length} bytes exceeds its bound")
-        yield kind, stream, message[at : at + length]
-        at += length
+class _Records:
+    """Takes bytes as they come apart into records."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        """Of a record that has not come whole."""
+        self._wanted = 0
+        """So many bytes the rest must have before there is anything new to see in it."""
+
+    def of(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Kind, stream and body of each record that is complete with `data`. Raises `MalformedMessage`."""
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return
+            data, self._rest = bytes(self._rest), bytearray()
+        begin, end, self._wanted = 0, len(data), _HEADER_BYTES
+        while (body := begin + _HEADER_BYTES) <= end:
+            kind, stream, length = _HEADER.unpack_from(data, begin)
+            if length > (MAX_RECORD_BYTES if kind in (ORDER, DATA) else MAX_CONTROL_BYTES):
+                raise MalformedMessage(f"a record of {length} bytes exceeds its bound")
+            if body + length > end:
+                self._wanted += length
+                break
+            begin = body + length
+            yield kind, stream, data[body:begin]
+        self._rest += data[begin:]
 
 
 def _parsed(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

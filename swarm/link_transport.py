@@ -1,25 +1,30 @@
-"""Links over WebSockets (aiohttp): the calling side is a `Transport`, the serving side a route of the nodes' port."""
+"""Links over connections of the nodes' port: the calling side is a `Transport`, the serving side a route.
+
+A link begins as an HTTP request that asks for another protocol (`swarm.switching`). What follows are the bytes of
+`swarm.link` and nothing around them: the event loop hands them over as they come, without a task or a queue between.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import NamedTuple
 
-import aiohttp
 from aiohttp import web
 
 from swarm.errors import MalformedMessage, MycoswarmError
-from swarm.link import MAX_RECORD_BYTES, CallingEnd, ServingEnd
+from swarm.link import CallingEnd, ServingEnd
 from swarm.membership import Beat
+from swarm.switching import switch
 from swarm.task import LossReason, Order
 from swarm.transport import Execution, Receiver, Service
 
 PATH = "/v1/link"
+PROTOCOL = "mycoswarm-link"
 BATCH_BYTES = 256 * 1024
-"""Records are gathered up to this size into one message; a single record may be larger."""
-MAX_MESSAGE_BYTES = MAX_RECORD_BYTES + BATCH_BYTES
+"""Records are handed to the connection in batches of this size; a single record may be larger."""
 CONNECT_S = 1.0
 """TLS included; on a LAN it takes milliseconds."""
 OUTBOX_BYTES = 64 * 1024 * 1024
@@ -29,20 +34,26 @@ FAREWELL_S = 0.1
 SILENT_S = 2.7
 """A link on which nothing is heard for so long is given up, so that its tasks move on within the three seconds after
 which membership calls the node dead (`DEAD_S`)."""
-CHECK_S = 0.1
-"""How often it is looked for silent links."""
 
 _log = logging.getLogger(__name__)
 
 
-Connect = Callable[[str], AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]]
-"""Opens the WebSocket at `PATH` of a node, with messages up to `MAX_MESSAGE_BYTES`, after it proved that it is that
-node. Raises a `MycoswarmError` when there is none."""
-Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
+Connect = Callable[[str], AbstractAsyncContextManager[asyncio.Transport]]
+"""Opens a connection to a node that proves to be that node and agrees to speak `PROTOCOL` at `PATH`. Raises a
+`MycoswarmError` when there is none."""
+
+
+class End(NamedTuple):
+    """Why a link is no more."""
+
+    reason: LossReason
+    message: str
+    broke_rules: bool = False
+    """The other side does not keep to the protocol."""
 
 
 class LinkTransport:
-    """A `Transport`: one link to each node, opened when first needed and again after it broke. `run` keeps watch."""
+    """A `Transport`: one link to each node, opened when first needed and again after it broke; `run` ends them."""
 
     def __init__(self, connect: Connect, *, refused: Callable[[str], None]) -> None:
         """`refused` hears of nodes that cannot be connected to: nobody listens there, or somebody else does."""
@@ -51,14 +62,9 @@ class LinkTransport:
         self._links: dict[str, _Link] = {}
 
     async def run(self) -> None:
-        """Give up links on which nothing was heard for `SILENT_S`: a cable was pulled, a machine hangs."""
-        loop = asyncio.get_running_loop()
+        """Until cancelled; then say the last words on all links."""
         try:
-            while True:
-                await asyncio.sleep(CHECK_S)
-                for link in list(self._links.values()):
-                    if link.open and loop.time() - link.heard_at > SILENT_S:
-                        link.lose("silent", f"nothing was heard for {SILENT_S:g} s")
+            await asyncio.get_running_loop().create_future()
         finally:
             await asyncio.gather(*(link.close() for link in list(self._links.values())))
 
@@ -69,7 +75,7 @@ class LinkTransport:
     def beat(self, node: str, beat: Beat) -> None:
         """See `Transport`."""
         link = self._link(node)
-        if link.open or not link.outbox.waiting:  # a node that is being connected to gets one beat, not a backlog
+        if link.wire.connection or not link.wire.waiting:  # a node that is being connected to gets one beat, no backlog
             link.end.beat(beat)
 
     def _link(self, node: str) -> _Link:
@@ -85,58 +91,45 @@ class _Link:
     def __init__(self, transport: LinkTransport, node: str) -> None:
         self._transport = transport
         self._node = node
-        self._loop = asyncio.get_running_loop()
-        self.outbox = Outbox(lambda: self.lose("silent", "it reads too slowly"))
-        self.end = CallingEnd(self.outbox.put)
-        self.open = self._lost = False
-        self.heard_at = self._loop.time()
-        self._task = self._loop.create_task(self._run())
+        self._lost = False
+        self.wire = Wire()
+        self.end = CallingEnd(self.wire.send)
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
         """Give it up, and wait until its connection is closed."""
-        self.lose("reset", "this node ends")
+        self._lose("reset", "this node ends")
+        self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def lose(self, reason: LossReason, message: str) -> None:
-        """Give it up: all its orders are lost; the next use opens another one."""
+    def _lose(self, reason: LossReason, message: str) -> None:
+        """All its orders are lost; the next use opens another one."""
         if self._lost:
             return
-        self._lost, self.open = True, False
+        self._lost = True
         if self._transport._links.get(self._node) is self:
             del self._transport._links[self._node]
-        self._task.cancel()
         self.end.broken(reason, message)
 
     async def _run(self) -> None:
-        async with AsyncExitStack() as closing:
-            try:
+        try:
+            async with AsyncExitStack() as closing:
                 async with asyncio.timeout(CONNECT_S):
-                    socket = await closing.enter_async_context(self._transport._connect(self._node))
-            except TimeoutError:
-                self.lose("silent", f"no connection within {CONNECT_S:g} s")
-                return
-            except MycoswarmError as error:
+                    connection = await closing.enter_async_context(self._transport._connect(self._node))
+                try:
+                    end = await self.wire.carry(connection, self.end.received)
+                    if end.broke_rules:
+                        _log.warning("node %s: %s", self._node, end.message)
+                    self._lose(end.reason, end.message)
+                finally:
+                    self._lose("reset", "the connection was cut here")
+                    await self.wire.close()
+        except TimeoutError:
+            self._lose("silent", f"no connection within {CONNECT_S:g} s")
+        except MycoswarmError as error:
+            if not self._lost:
                 self._transport._refused(self._node)
-                self.lose("refused", str(error))
-                return
-            self.open, self.heard_at = True, self._loop.time()
-            message = "the connection broke"
-            try:
-                async with _pumping(self.outbox, socket):
-                    receive, received, time = socket.receive, self.end.received, self._loop.time
-                    while True:
-                        read = await receive()
-                        if read.type is not aiohttp.WSMsgType.BINARY:
-                            break
-                        self.heard_at = time()
-                        received(read.data)
-            except MalformedMessage as error:
-                message = f"it does not keep to the protocol: {error}"
-                _log.warning("node %s: %s", self._node, message)
-            except MycoswarmError as error:
-                message = str(error)
-            finally:
-                self.lose("reset", message)
+            self._lose("refused", str(error))
 
 
 class LinkServer:
@@ -158,44 +151,39 @@ class LinkServer:
         peer = self._peer_of(request)
         if peer is None:
             return web.json_response({"error": "this port is for nodes of the swarm"}, status=403)
-        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False)
-        await socket.prepare(request)
-        loop = asyncio.get_running_loop()
-        serving = asyncio.current_task()
-        assert serving is not None
-        outbox = Outbox(serving.cancel)
-        end = ServingEnd(peer, self._service, outbox.put)
-        self._serving.add(serving)
+        connection = await switch(request, PROTOCOL)
+        wire = Wire()
+        serving = ServingEnd(peer, self._service, wire.put)
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         try:
-            # One deadline, moved now and then: a timer for each message would cost more than the message.
-            async with asyncio.timeout(SILENT_S) as silence, _pumping(outbox, socket):
-                moved_at = loop.time()
-                while True:
-                    message = await socket.receive()
-                    if message.type is not aiohttp.WSMsgType.BINARY:
-                        break
-                    if (now := loop.time()) > moved_at + CHECK_S:
-                        silence.reschedule(now + SILENT_S)
-                        moved_at = now
-                    end.received(message.data)
-        except TimeoutError:
-            _log.info("node %s is silent: its link is closed", peer)
-        except MalformedMessage as error:
-            _log.warning("node %s does not keep to the protocol: %s", peer, error)
+            end = await wire.carry(connection, serving.received)
+            if end.broke_rules or end.reason == "silent":
+                level = logging.WARNING if end.broke_rules else logging.INFO
+                _log.log(level, "node %s: %s: its link is closed", peer, end.message)
         finally:
-            self._serving.discard(serving)
-            end.broken()
-        return socket
+            self._serving.discard(task)
+            serving.broken()
+            await wire.close()
+        raise ConnectionResetError("the link is over")  # and with it the connection: there is nothing to answer
 
 
-class Outbox:
-    """Gathers what is written in one turn of the event loop into one message."""
+class Wire(asyncio.Protocol):
+    """The connection of a link as the event loop sees it: what is written in one turn leaves in one piece."""
 
-    def __init__(self, overflow: Callable[[], object]) -> None:
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._records: list[bytes] = []
         self._bytes = 0
-        self._overflow = overflow
-        self._wanted: asyncio.Future[None] | None = None
+        self.connection: asyncio.Transport | None = None
+        """None before there is one, and when it is closed."""
+        self._former: asyncio.BaseProtocol | None = None
+        self._take: Callable[[bytes], None] = lambda _: None
+        self._heard_at = 0.0
+        self._flush_is_due = self._is_full = False
+        self._end: asyncio.Future[End] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
 
     @property
     def waiting(self) -> int:
@@ -203,32 +191,56 @@ class Outbox:
         return self._bytes
 
     def put(self, record: bytes) -> None:
-        """Queue one record."""
+        """Queue one record, before there is a connection too."""
+        self._queue(record)
+        if self._records and not self._flush_is_due and self.connection is not None:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def send(self, record: bytes) -> None:
+        """The same, and send it now: an order does not wait for what else this turn brings."""
+        self._queue(record)
+        self._flush()
+
+    async def carry(self, connection: asyncio.Transport, take: Callable[[bytes], None]) -> End:
+        """Take over a connection, and give what comes to `take`, which may raise `MalformedMessage`, until it ends."""
+        self.connection, self._take = connection, take
+        self._former = connection.get_protocol()
+        connection.set_protocol(self)
+        if connection.is_closing():  # it ended while it was switched, and will not say so again
+            self._over(End("reset", "the connection broke"))
+        self._heard_at = self._loop.time()
+        self._flush()
+        while not self._end.done():
+            left_s = self._heard_at + SILENT_S - self._loop.time()
+            if left_s <= 0:
+                return End("silent", f"nothing was heard for {SILENT_S:g} s")
+            # Looked at when it may be silent, not moved with each message: a timer costs more than a message.
+            await asyncio.wait([self._end], timeout=left_s)
+        return self._end.result()
+
+    async def close(self) -> None:
+        """Send what is left, a goodbye, and hang up. Safe without a connection."""
+        if self.connection is None:
+            return
+        self._flush()
+        self.connection.close()
+        await asyncio.wait([self._closed], timeout=FAREWELL_S)
+        if not self._closed.done():
+            self.connection.abort()
+
+    def _queue(self, record: bytes) -> None:
         self._records.append(record)
         self._bytes += len(record)
         if self._bytes > OUTBOX_BYTES:
             self._records.clear()
             self._bytes = 0
-            self._overflow()
-        elif self._wanted is not None and not self._wanted.done():
-            self._wanted.set_result(None)
+            self._over(End("silent", "it reads too slowly"))
 
-    async def send_rest(self, socket: Socket) -> None:
-        """Send what is left: a goodbye."""
-        while self._records:
-            await socket.send_bytes(self._batch())
-
-    async def pump(self, socket: Socket) -> None:
-        """Send for ever; ends when the connection is broken, which the reader of the socket notices too."""
-        loop = asyncio.get_running_loop()
-        while True:
-            if not self._records:
-                self._wanted = loop.create_future()
-                await self._wanted
-            try:
-                await socket.send_bytes(self._batch())
-            except ConnectionError:
-                return
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        while self._records and not self._is_full and self.connection is not None:
+            self.connection.write(self._batch())
 
     def _batch(self) -> bytes:
         if self._bytes <= BATCH_BYTES:
@@ -245,15 +257,36 @@ class Outbox:
         self._bytes -= size
         return batch
 
+    def _over(self, end: End) -> None:
+        if not self._end.done():
+            self._end.set_result(end)
 
-@asynccontextmanager
-async def _pumping(outbox: Outbox, socket: Socket) -> AsyncIterator[None]:
-    pump = asyncio.get_running_loop().create_task(outbox.pump(socket))
-    try:
-        yield
-    finally:
-        pump.cancel()
-        await asyncio.gather(pump, return_exceptions=True)
-        with suppress(ConnectionError, TimeoutError):
-            async with asyncio.timeout(FAREWELL_S):
-                await outbox.send_rest(socket)
+    # ---- what the event loop calls
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._end.done():
+            return
+        self._heard_at = self._loop.time()
+        try:
+            self._take(data)
+        except MalformedMessage as error:
+            self._over(End("reset", f"it does not keep to the protocol: {error}", broke_rules=True))
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._is_full = False
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self.connection = None
+        self._over(End("reset", "the connection broke"))
+        if not self._closed.done():
+            self._closed.set_result(None)
+        if self._former is not None:
+            self._former.connection_lost(exc)

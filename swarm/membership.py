@@ -55,6 +55,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True):
     """That broker is the home's own, to which devices are connected, and not one that the node started."""
     carries_bus: bool = False
     """That broker is the bus now."""
+    served_by: Name = ""
+    """Of a satellite that is no hub: the id of the hub that serves it, its own where it works alone."""
     leaving: bool = False
 
 
@@ -210,5 +212,6 @@ def _member(beat: Beat, known: _Known) -> Member:
         bus_port=beat.bus_port,
         home_broker=beat.home_broker,
         carries_bus=beat.carries_bus,
+        served_by=beat.served_by,
         heard_at=known.heard_at,
     )

@@ -30,6 +30,8 @@ class Hello(Message, frozen=True):
     area: str | None = None
     """Where it stands: the area meant by "turn on the light"."""
     language: str = "en"
+    traces: bool = False
+    """It wants the trace of each of its utterances (`Traced`)."""
     version: int = PROTOCOL_VERSION
 
 
@@ -45,6 +47,8 @@ class UtteranceStarted(Message, frozen=True):
     """How much of the audio that follows lies before the detection."""
     follow_up: bool = False
     """The hub asked a question and this is the answer to it."""
+    told_before: bool = False
+    """Another hub had all of it and was lost before it answered: what was said may be done already."""
 
 
 class SpeechPaused(Message, frozen=True):
@@ -166,7 +170,6 @@ SatelliteMessage = (
     | PlaybackFinished
     | SatelliteState
 )
-HubMessage = Welcome | HeardSoFar | Transcribed | SpeechStarted | SpeechEnded | NoReply | StopSpeaking | SetVolume
 
 
 # ---- traces
@@ -184,14 +187,18 @@ STAGES = (
 )
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """When a stage of an utterance was reached, and where."""
 
     stage: str
     """One of `STAGES`."""
     node: str
+    """Who did it: of `wake` to `endpoint` and of `last_audio` the satellite, of `transcript` the node whose engine
+    heard it, of `first_token` the one whose language model answers, of `first_audio` the one whose voice speaks."""
     at_ms: float
     """Milliseconds since the utterance's first mark, on the hub's monotonic clock."""
+    note: str = ""
+    """Why it was not done as well as it usually is: which machine failed, and what stood in for it."""
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -210,3 +217,14 @@ class Trace(msgspec.Struct, frozen=True):
     """`done`, `not_understood`, `unconfirmed`, `unavailable`, `cancelled`, `nothing_said` or `failed`."""
     wake_word: str = ""
     marks: tuple[Mark, ...] = ()
+
+
+class Traced(Message, frozen=True):
+    """From the hub: an utterance of this satellite is over, and this is what happened to it."""
+
+    trace: Trace
+
+
+HubMessage = (
+    Welcome | HeardSoFar | Transcribed | SpeechStarted | SpeechEnded | NoReply | StopSpeaking | SetVolume | Traced
+)

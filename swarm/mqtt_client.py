@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Self, TypeVar, cast
 
 import aiomqtt
+from paho.mqtt import client as mqtt
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from swarm.broker import BrokerAddress
 from swarm.errors import BusError, MycoswarmError
@@ -23,18 +26,54 @@ class MqttClient(aiomqtt.Client):
 
     The original waits on after the connection is lost, and by `asyncio.wait_for`, which before Python 3.12 forgets a
     cancellation that comes together with the result (bugs.python.org/issue42130): a service would go on after it was
-    told to end.
+    told to end. It also keeps a connection that its thread made after it was cancelled, and logs as an error an answer
+    that comes after the question was given up.
     """
 
+    _is_given_up = False
+
     async def __aenter__(self) -> Self:
+        self._leave_no_failure_unseen()
+        try:
+            entered = await super().__aenter__()
+        except asyncio.CancelledError:
+            self._is_given_up = True
+            self._client.disconnect()
+            raise
+        self._leave_no_failure_unseen()  # it may have made itself another future
+        return entered
+
+    def _leave_no_failure_unseen(self) -> None:
         for future in (self._connected, self._disconnected):
             # Nobody may be left to ask why: who waited was cancelled.
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            return await super().__aenter__()
-        except asyncio.CancelledError:
+
+    def _client_connect(self) -> None:
+        super()._client_connect()
+        if self._is_given_up:
             self._client.disconnect()
-            raise
+
+    def _on_subscribe(
+        self,
+        client: mqtt.Client,
+        userdata: Any,
+        mid: int,
+        reason_codes: list[ReasonCode],
+        properties: Properties | None = None,
+    ) -> None:
+        if mid in self._pending_subscribes:
+            super()._on_subscribe(client, userdata, mid, reason_codes, properties)
+
+    def _on_unsubscribe(
+        self,
+        client: mqtt.Client,
+        userdata: Any,
+        mid: int,
+        reason_codes: list[ReasonCode],
+        properties: Properties | None = None,
+    ) -> None:
+        if mid in self._pending_unsubscribes:
+            super()._on_unsubscribe(client, userdata, mid, reason_codes, properties)
 
     async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:
         answer = asyncio.ensure_future(fut)

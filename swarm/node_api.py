@@ -26,7 +26,8 @@ from swarm.trust import REASONS, Trust, judge
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """One request, uncompressed; longer things are streamed over a WebSocket."""
 RENEW_PATH = "/v1/renew"
-"""The one path for a member whose certificate ended while it was off."""
+LEDGER_PATH = "/v1/ledger/"
+"""What a member may ask for whose certificate ended while it was off: a new one, and where to get it."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def build_nodes_app(
             case "admitted":
                 pass
             case "renew_only":
-                if request.path != RENEW_PATH:
+                if request.path != RENEW_PATH and not request.path.startswith(LEDGER_PATH):
                     reason, hint = REASONS["renew_only"], f"POST {RENEW_PATH} at an enroller"
                     raise Refused(403, f"{peer.node_id}: {reason}", hint=hint)
             case _:

@@ -61,6 +61,7 @@ class Peer:
         bus_port: int | None = None,
         home_broker: bool | None = None,
         carries_bus: bool | None = None,
+        served_by: str | None = None,
     ) -> None:
         """Say something else of this node from now on; what is None stays. The others hear it at once."""
         first = self._first
@@ -72,6 +73,7 @@ class Peer:
             bus_port=first.bus_port if bus_port is None else bus_port,
             home_broker=first.home_broker if home_broker is None else home_broker,
             carries_bus=first.carries_bus if carries_bus is None else carries_bus,
+            served_by=first.served_by if served_by is None else served_by,
         )
         if told != first:
             self._first = told
@@ -91,6 +93,7 @@ class Peer:
             bus_port=first.bus_port,
             home_broker=first.home_broker,
             carries_bus=first.carries_bus,
+            served_by=first.served_by,
             here=True,
         )
 

@@ -24,7 +24,7 @@ from swarm.membership import MAX_ADDRESSES, MAX_MEMBERS
 from swarm.peer import Peer
 from swarm.peer_session import Peers, PeerUnreachable, identify
 from swarm.places import Address, place_text, places_of, reachable
-from swarm.tls import TlsContexts
+from swarm.tls import MemberContexts, TlsContexts
 from swarm.trust import Trust
 
 ACQUAINTANCES_PATH = "/v1/nodes"
@@ -144,7 +144,12 @@ class PeerFinder:
 
     async def _who_is_there(self, address: Address) -> None:
         try:
-            node = await identify(self._contexts, address)
+            try:
+                node = await identify(self._contexts, address)
+            except PeerUnreachable as error:
+                if error.layer != "certificate":
+                    raise
+                node = await identify(MemberContexts(self._contexts), address)  # perhaps one of ours after all
         except PeerUnreachable as error:
             _log.debug("%s", error)
             return

@@ -11,12 +11,13 @@ import ipaddress
 import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import aiohttp
 import msgspec
+from aiohappyeyeballs import AddrInfoType, start_connection
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
@@ -24,11 +25,14 @@ from swarm.certificates import NodeId
 from swarm.egress import is_lan
 from swarm.errors import MycoswarmError, NodeUnreachable
 from swarm.https_listener import keep_watch
-from swarm.tls import ANY_MEMBER, PeerNotAccepted, TlsContexts, peer_of
+from swarm.switching import NotSwitched, ask_to_switch
+from swarm.tls import ANY_MEMBER, ClientContexts, PeerNotAccepted, TlsContexts, peer_of
 from swarm.trust import Trust
 
 CONNECT_S = 3.0
 """TCP and TLS handshake, with all addresses tried."""
+NEXT_ADDRESS_S = 0.25
+"""After so long without an answer the next address is tried too (RFC 8305, 5)."""
 IDLE_S = 3000.0
 """An unused connection is kept this long; less than the other side's `Limits.idle_s`, so a request meets none that is
 about to close."""
@@ -70,11 +74,12 @@ class PeerSession:
     """One other node, as this one asks it."""
 
     def __init__(
-        self, node_id: NodeId, contexts: TlsContexts, addresses: Callable[[NodeId], Sequence[Address]]
+        self, node_id: NodeId, contexts: ClientContexts, addresses: Callable[[NodeId], Sequence[Address]]
     ) -> None:
         """`addresses` is where the node may be, best first; asked for each new connection."""
         self.node_id = node_id
         self._contexts = contexts
+        self._addresses = addresses
         self._open: set[asyncio.Timeout] = set()
         self._http = aiohttp.ClientSession(
             base_url=URL.build(scheme="https", host=node_id),
@@ -117,17 +122,56 @@ class PeerSession:
 
     @asynccontextmanager
     async def websocket(
-        self, path: str, *, max_message_bytes: int = MAX_WS_MESSAGE_BYTES
+        self,
+        path: str,
+        *,
+        max_message_bytes: int = MAX_WS_MESSAGE_BYTES,
+        autoping: bool = True,
+        close_s: float = 10.0,
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """A WebSocket while the context lasts. Raises `PeerUnreachable`; `PeerRefused` when the node opens none."""
+        """A WebSocket while the context lasts; `close_s` for the good-bye. With `autoping` off the caller sees pings
+        and pongs, and answers the former. Raises `PeerUnreachable`; `PeerRefused` when the node opens none."""
         with _explained(self.node_id, self._http):
             async with (
                 self._until_closed(),
                 self._http.ws_connect(
-                    path, ssl=self._contexts.client(), max_msg_size=max_message_bytes, compress=0
+                    path,
+                    ssl=self._contexts.client(),
+                    max_msg_size=max_message_bytes,
+                    compress=0,
+                    autoping=autoping,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=close_s),
                 ) as ws,
             ):
                 yield ws
+
+    @asynccontextmanager
+    async def switched(self, path: str, protocol: str) -> AsyncIterator[asyncio.Transport]:
+        """A connection on which both sides speak `protocol` and HTTP no more; aborted at the end of the context, and
+        whoever takes it over waits for its end. Raises `PeerUnreachable`; `PeerRefused` when the node does not switch.
+        """
+        async with self._until_closed():
+            with _connecting(self.node_id):
+                found = [_address_info(*address) for address in self._addresses(self.node_id) if is_lan(address[0])]
+                if not found:
+                    raise PeerUnreachable(self.node_id, "address", _NO_ADDRESS, hint=_IS_IT_ON)
+                sock = await start_connection(
+                    found, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, socket_factory=_watched_socket
+                )
+                reader, writer = await asyncio.open_connection(
+                    sock=sock, ssl=self._contexts.client(), server_hostname=self.node_id
+                )
+            try:
+                try:
+                    connection = await ask_to_switch(reader, writer, path, protocol, host=self.node_id)
+                except NotSwitched as error:
+                    raise PeerRefused(error.status, f"node {self.node_id} does not speak {protocol} here") from error
+                except OSError as error:
+                    reason = f"the connection ended: {error.strerror or error or type(error).__name__}"
+                    raise PeerUnreachable(self.node_id, "connection", reason, hint=_NOT_WANTED) from error
+                yield connection
+            finally:
+                writer.transport.abort()
 
     async def call(self, method: str, path: str, message: object = None, *, reply: type[T], timeout_s: float) -> T:
         """Send a message as JSON and parse the answer. Raises `PeerUnreachable`, `PeerRefused`, `TimeoutError`."""
@@ -214,21 +258,15 @@ class Peers:
         task.add_done_callback(self._closing.discard)
 
 
-async def identify(contexts: TlsContexts, address: Address) -> NodeId:
+async def identify(contexts: ClientContexts, address: Address) -> NodeId:
     """Which node of this swarm listens at `address`. Raises `PeerUnreachable`; its `node_id` is then the address."""
     host, port = address
     where = f"at {host} port {port}"
     if not is_lan(host):
         raise PeerUnreachable(where, "address", "that is outside the LAN")
-    try:
+    with _connecting(where):
         async with asyncio.timeout(CONNECT_S):
             _, writer = await asyncio.open_connection(host, port, ssl=contexts.client(), server_hostname=ANY_MEMBER)
-    except ssl.SSLCertVerificationError as error:
-        layer, reason, hint = explain_certificate(error)
-        raise PeerUnreachable(where, layer, reason, hint=hint) from error
-    except OSError as error:  # TimeoutError too
-        layer = "tls" if isinstance(error, ssl.SSLError) else "tcp"
-        raise PeerUnreachable(where, layer, f"cannot connect: {error.strerror or error or 'no answer'}") from error
     try:
         return peer_of(writer.transport).node_id
     finally:
@@ -306,7 +344,26 @@ def _watched_socket(info: Any) -> socket.socket:
     return sock
 
 
+def _address_info(host: str, port: int) -> AddrInfoType:
+    """Of an IP address; nobody is asked about it."""
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)[0]
+
+
 # ---- what went wrong
+
+
+@contextmanager
+def _connecting(who: str) -> Iterator[None]:
+    """Says at which layer a connection could not be made."""
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        layer, reason, hint = explain_certificate(error)
+        raise PeerUnreachable(who, layer, reason, hint=hint) from error
+    except OSError as error:  # TimeoutError too
+        layer = "tls" if isinstance(error, ssl.SSLError) else "tcp"
+        raise PeerUnreachable(who, layer, f"cannot connect: {error.strerror or error or 'no answer'}") from error
 
 
 class _explained:  # noqa: N801 reads as a word where it is used
@@ -329,6 +386,8 @@ class _explained:  # noqa: N801 reads as a word where it is used
             raise PeerUnreachable(self._node_id, layer, reason, hint=hint) from error
 
 
+_NO_ADDRESS = "no address on the LAN is known"
+_IS_IT_ON = "is it switched on and in this network?"
 _CLOCK = "compare the two clocks; mycoswarm doctor does"
 _NOT_WANTED = "if it is this node that is not wanted, the other one's log says why"
 
@@ -337,7 +396,7 @@ def _explain(error: Exception) -> tuple[Layer, str, str]:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return explain_certificate(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "address", "no address on the LAN is known", "is it switched on and in this network?"
+        return "address", _NO_ADDRESS, _IS_IT_ON
     if isinstance(error, aiohttp.ClientSSLError):
         return "tls", f"no TLS connection: {error}", _NOT_WANTED
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -75,8 +75,11 @@ class Renewal:
         loop = asyncio.get_running_loop()
         due = True  # a board that wakes with an old clock cannot tell whether it is
         pause_s, next_try = TRY_AGAIN_S[0], loop.time()
+        bundle = self._trust.bundle()
         try:
             while True:
+                if self._trust.bundle() is not bundle:  # perhaps one more to ask
+                    bundle, pause_s, next_try = self._trust.bundle(), TRY_AGAIN_S[0], loop.time()
                 if (due or self._is_due()) and loop.time() >= next_try:
                     due = not await self._try()
                     pause_s = min(2 * pause_s, TRY_AGAIN_S[1]) if due else TRY_AGAIN_S[0]

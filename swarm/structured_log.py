@@ -7,10 +7,8 @@ JSON, and its length is bounded.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
-from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import datetime
 from types import MappingProxyType
@@ -28,20 +26,23 @@ _context: ContextVar[MappingProxyType[str, str]] = ContextVar("log_context", def
 _RESERVED = ("time", "level", "logger", "message", "node", "error")
 
 
-@contextlib.contextmanager
-def log_context(**fields: str) -> Iterator[None]:
+class log_context:  # noqa: N801 reads as a word where it is used
     """Lines logged inside carry these fields, such as `task` and `utterance`, beside those of the context around."""
-    taken = [name for name in fields if name in _RESERVED]
-    if taken:
-        raise ValueError(f"a line of the log has its own {taken[0]}")
-    merged = {**_context.get(), **{name: value[:MAX_VALUE] for name, value in fields.items()}}
-    if len(merged) > MAX_FIELDS:
-        raise ValueError(f"{len(merged)} fields are more than {MAX_FIELDS}")
-    token = _context.set(MappingProxyType(merged))
-    try:
-        yield
-    finally:
-        _context.reset(token)
+
+    def __init__(self, **fields: str) -> None:
+        taken = [name for name in fields if name in _RESERVED]
+        if taken:
+            raise ValueError(f"a line of the log has its own {taken[0]}")
+        merged = {**_context.get(), **{name: value[:MAX_VALUE] for name, value in fields.items()}}
+        if len(merged) > MAX_FIELDS:
+            raise ValueError(f"{len(merged)} fields are more than {MAX_FIELDS}")
+        self._fields = MappingProxyType(merged)
+
+    def __enter__(self) -> None:
+        self._token = _context.set(self._fields)
+
+    def __exit__(self, *_exception: object) -> None:
+        _context.reset(self._token)
 
 
 def current_log_context() -> MappingProxyType[str, str]:

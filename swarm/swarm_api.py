@@ -26,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -116,6 +116,7 @@ class SwarmApi:
                 name=name,
                 admits=is_enroller(enrolled.roster, node),
                 bus=node == enrolled.bus.hub,
+                names=names,
             )
             for node, name in names.items()
             if not enrolled.roster.is_revoked(node)
@@ -262,7 +263,14 @@ def _json_errors(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def _view(
-    member: Member | None, now: float, *, node: str = "", name: str, admits: bool = False, bus: bool = False
+    member: Member | None,
+    now: float,
+    *,
+    node: str = "",
+    name: str,
+    admits: bool = False,
+    bus: bool = False,
+    names: Mapping[str, str] = {},
 ) -> NodeView:
     if member is None:
         return NodeView(node, name, admits=admits)
@@ -278,5 +286,6 @@ def _view(
         admits=admits,
         bus=bus,
         bus_port=member.bus_port,
+        served_by=names.get(member.served_by, member.served_by),
         here=member.here,
     )

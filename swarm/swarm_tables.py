@@ -19,7 +19,9 @@ def nodes_table(nodes: Iterable[NodeView]) -> str:
         (
             f"{node.name}{' (here)' if node.here else ''}",
             node.node,
-            " ".join((*node.roles, *(["admits"] if node.admits else []), *(["bus"] if node.bus else []))),
+            " ".join(
+                (*node.roles, *(["admits"] if node.admits else []), *(["bus"] if node.bus else []), *_served(node))
+            ),
             node.tier,
             "\n".join(node.addresses[:2]),
             node.state,
@@ -74,7 +76,7 @@ def why_text(task: TaskStatus, names: Mapping[str, str]) -> str:
         "node": names.get(task.node, task.node),
         "model": task.model,
         "took": f"{task.took_s:.3f} s",
-        "tries": str(task.attempts) if task.attempts else "",
+        "failed tries": str(task.attempts) if task.attempts else "",
         "error": task.error,
         "hint": task.hint,
     }
@@ -82,7 +84,18 @@ def why_text(task: TaskStatus, names: Mapping[str, str]) -> str:
     return "\n".join((about, "", *(printable(line) for line in task.why)))
 
 
+def _served(node: NodeView) -> tuple[str, ...]:
+    if not node.served_by:
+        return ()
+    return ("(alone)",) if node.served_by == node.name else (f"(at {node.served_by})",)
+
+
 def _capability(offered: Capability) -> str:
     load = f" {offered.running}/{offered.slots}" if offered.running else ""
     waits = f" +{offered.waiting}" if offered.waiting else ""
-    return f"{offered.kind} {offered.model}{load}{waits}"
+    speed = offered.speed
+    written = (
+        f", {1 / speed.output_s:.0f} tokens/s" if offered.kind == "generate" and speed.runs and speed.output_s else ""
+    )
+    cold = "" if offered.warm else ", cold"
+    return f"{offered.kind} {offered.model}{load}{waits}{written}{cold}"

@@ -34,6 +34,8 @@ class NodeView(msgspec.Struct, frozen=True):
     """It carries the bus, as far as the asked node knows."""
     bus_port: int = 0
     """Of a hub, for the other nodes; 0 when it has none, or while it is not known."""
+    served_by: str = ""
+    """Of a satellite that is no hub: the name of the hub that serves it, its own where it works alone."""
     here: bool = False
     """It is the node that was asked."""
 

@@ -22,12 +22,15 @@ def trace_table(trace: Trace) -> str:
         "outcome": trace.outcome,
     }
     before = [0.0, *(mark.at_ms for mark in trace.marks)]
+    headers = ["stage", "node", "ms", "step", "note"]
+    if not any(mark.note for mark in trace.marks):
+        headers = headers[:-1]
     rows = [
-        (mark.stage, mark.node, f"{mark.at_ms:.1f}", f"{mark.at_ms - last:.1f}")
+        (mark.stage, mark.node, f"{mark.at_ms:.1f}", f"{mark.at_ms - last:.1f}", mark.note)[: len(headers)]
         for mark, last in zip(trace.marks, before, strict=False)
     ]
     about = plain_table([(key, value) for key, value in facts.items() if value])
-    return f"{about}\n\n{plain_table(rows, ('stage', 'node', 'ms', 'step'), right=('ms', 'step'))}" if rows else about
+    return f"{about}\n\n{plain_table(rows, headers, right=('ms', 'step'))}" if rows else about
 
 
 def traces_table(traces: Iterable[Trace]) -> str:

@@ -94,7 +94,7 @@ class TaskStatus(msgspec.Struct, frozen=True):
     events: int
     """The highest event number so far."""
     attempts: int
-    """How many nodes were tried."""
+    """How many tries came to nothing: nodes that were lost, failed at it or did not take it."""
     error: str = ""
     hint: str = ""
     why: tuple[str, ...] = ()

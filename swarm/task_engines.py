@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Annotated, TypeVar, cast
 
@@ -120,12 +120,19 @@ class SynthesizeEngine:
 
     kind = "synthesize"
     size: SizeClass = "any"
-    slots = 4
-    warm = True
+    slots = 1
+    """Its process says one sentence at a time: the others wait here, by priority, and are counted."""
 
-    def __init__(self, synthesizer: Synthesizer) -> None:
+    def __init__(self, synthesizer: Synthesizer, *, loaded: Callable[[], bool] = lambda: True) -> None:
+        """`loaded`: whether it can speak at once."""
         self.model = synthesizer.name
         self._synthesizer = synthesizer
+        self._loaded = loaded
+
+    @property
+    def warm(self) -> bool:
+        """Whether the voice is in memory."""
+        return self._loaded()
 
     async def run(self, request: TaskRequest) -> AsyncGenerator[Piece, None]:
         """See `swarm.worker.TaskEngine`."""
@@ -144,11 +151,18 @@ class TranscribeEngine:
     kind = "transcribe"
     size: SizeClass = "any"
     slots = 1
-    warm = True
+    """Its process hears one utterance at a time: the others wait here, and whoever speaks on leaves the queue."""
 
-    def __init__(self, transcriber: Transcriber) -> None:
+    def __init__(self, transcriber: Transcriber, *, loaded: Callable[[], bool] = lambda: True) -> None:
+        """`loaded`: whether it can hear at once."""
         self.model = transcriber.name
         self._transcriber = transcriber
+        self._loaded = loaded
+
+    @property
+    def warm(self) -> bool:
+        """Whether the model is in memory."""
+        return self._loaded()
 
     async def run(self, request: TaskRequest) -> AsyncGenerator[Piece, None]:
         """See `swarm.worker.TaskEngine`."""

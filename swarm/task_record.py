@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -34,7 +34,7 @@ class TaskRecord:
     """One task, from its submission until it is forgotten."""
 
     def __init__(self, request: TaskRequest, route: Route, now: float) -> None:
-        self.id = uuid.uuid4().hex
+        self.id = secrets.token_hex(16)
         self.request = request
         self.route = route
         self.submitted_at = now

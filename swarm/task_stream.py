@@ -11,8 +11,15 @@ from swarm.capability import Member
 from swarm.dispatch import Dispatcher
 from swarm.engine import ChatMessage, Generator
 from swarm.errors import EngineError, MycoswarmError
+from swarm.placement import Choice
 from swarm.task import Ended, Piece, Restarted, TaskRequest, read_events
+from swarm.task_record import TaskRecord
+from swarm.trace import done_by
 
+LATE_S = 1.0
+"""So much longer than it promised may another node take before this one's own engine steps in: a person waits."""
+PROMISE_S = 2.0
+"""A node that promises to take longer than that is believed so much only."""
 BEGINS_ANEW = " …\n\n"
 """Stands in the text where the node that spoke was lost: what follows is another beginning."""
 
@@ -20,7 +27,14 @@ BEGINS_ANEW = " …\n\n"
 async def follow(dispatcher: Dispatcher, request: TaskRequest) -> AsyncGenerator[Piece | Restarted, None]:
     """Submit a task and yield its answer; closing the generator cancels it. Raises `EngineError` when it fails, and
     what `Dispatcher.submit` raises."""
-    task = dispatcher.submit(request)
+    async with aclosing(answer_of(dispatcher, dispatcher.submit(request))) as events:
+        async for event in events:
+            yield event
+
+
+async def answer_of(dispatcher: Dispatcher, task: TaskRecord) -> AsyncGenerator[Piece | Restarted, None]:
+    """The answer of a task that was just submitted; closing the generator, once it began, cancels the task. Raises
+    `EngineError` when it fails."""
     position = 0
     try:
         while True:
@@ -36,6 +50,16 @@ async def follow(dispatcher: Dispatcher, request: TaskRequest) -> AsyncGenerator
     finally:
         if task.ended_at is None:
             dispatcher.cancel(task)
+
+
+def promised_s(task: TaskRecord) -> float:
+    """How long the node that has the task would take for it, as placement believes; 0 when none has it."""
+    return min(task.decision.finish_s, PROMISE_S) if isinstance(task.decision, Choice) else 0.0
+
+
+def name_of(node: str, members: Sequence[Member]) -> str:
+    """What people call the node with this id."""
+    return next((member.name for member in members if member.node == node), node)
 
 
 class SwarmGenerator:
@@ -72,9 +96,12 @@ class SwarmGenerator:
         request = TaskRequest("chat", payload, deadline_s=timeout_s, input_units=size)
         begun = False
         try:
-            async with aclosing(follow(self._dispatcher, request)) as events:
+            task = self._dispatcher.submit(request)
+            async with aclosing(answer_of(self._dispatcher, task)) as events:
                 async for event in events:
                     if isinstance(event, Piece):
+                        if not begun:
+                            done_by(name_of(task.node, self._members()))
                         begun = begun or bool(event.text)
                         yield event.text
                     elif begun:

@@ -4,6 +4,9 @@ OpenSSL verifies that an authority of the bundle signed the certificate and that
 judges the rest right after, as part of the handshake. A connection that fails either never reaches what is above: no
 protocol is created for it, and a client's own certificate has not been sent yet when it refuses a server.
 
+A member whose certificate is of an authority that is not known here is proved by its key alone, for its id is made of
+it. That is enough to ask it for the ledger, which says who admits nodes now and proves itself (`MemberContexts`).
+
 Nodes have no host names. A client gives the node id it wants as the server name, and that takes the place of the
 hostname check; the address is only where it looked.
 """
@@ -17,13 +20,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from swarm.certificates import BadCertificate, NodeCertificate, NodeId, parse_node_certificate
 from swarm.errors import MycoswarmError
 from swarm.identity import Identity
 from swarm.trust import REASONS, Standing, Trust, judge
 
+_Kind = Literal["server", "client", "to_member"]
 ANY_MEMBER = "any-member"
 """The server name of a client that wants to know which node an address is."""
 _NO_CHECK_TIME = 0x200000
@@ -71,6 +75,13 @@ def peer_of_tls(tls: object) -> Peer | None:
     return peer if isinstance(peer, Peer) else None
 
 
+class ClientContexts(Protocol):
+    """Where the context of a connection out comes from."""
+
+    def client(self) -> ssl.SSLContext:
+        """See `TlsContexts`."""
+
+
 class TlsContexts:
     """The contexts of this node, made anew when its certificate or the bundle changed."""
 
@@ -79,42 +90,49 @@ class TlsContexts:
         self._identity = identity
         self._trust = trust
         self._clock = clock
-        self._made: dict[bool, tuple[tuple[object, object], ssl.SSLContext]] = {}
+        self._made: dict[_Kind, tuple[tuple[object, object], ssl.SSLContext]] = {}
 
     def server(self) -> ssl.SSLContext:
         """For the next connection that comes in. Raises `MycoswarmError` while the node belongs to no swarm."""
-        return self._current(server=True)
+        return self._current("server")
 
     def client(self) -> ssl.SSLContext:
         """For the next connection out; `server_hostname` is the wanted node id, or `ANY_MEMBER`.
 
         Raises `MycoswarmError` while the node belongs to no swarm.
         """
-        return self._current(server=False)
+        return self._current("client")
+
+    def to_member(self) -> ssl.SSLContext:
+        """For a connection out that accepts members of the roster, whoever issued their certificates; see
+        `MemberContexts`. Raises as `client`."""
+        return self._current("to_member")
 
     def standing_of(self, peer: Peer) -> Standing:
         """How the other end of an open connection stands now."""
         return judge(peer.certificate, self._trust, self._clock())
 
-    def _current(self, *, server: bool) -> ssl.SSLContext:
+    def _current(self, kind: _Kind) -> ssl.SSLContext:
         made_of = (self._identity.certificate, self._trust.bundle())
-        made = self._made.get(server)
+        made = self._made.get(kind)
         if made is None or made[0][0] is not made_of[0] or made[0][1] is not made_of[1]:
-            made = self._made[server] = (made_of, self._make(server=server))
+            made = self._made[kind] = (made_of, self._make(kind))
         return made[1]
 
-    def _make(self, *, server: bool) -> ssl.SSLContext:
+    def _make(self, kind: _Kind) -> ssl.SSLContext:
         if self._identity.certificate is None:
             raise MycoswarmError("this node belongs to no swarm", hint="mycoswarm init or mycoswarm join")
-        context = _PeerContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+        context = _PeerContext(ssl.PROTOCOL_TLS_SERVER if kind == "server" else ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(cadata=self._trust.bundle().pem)
-        if server:
-            context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
-            context.accept = self._accept_client
+        if kind == "to_member":
+            context.verify_mode = ssl.CERT_NONE  # that the other has the key, TLS sees to all the same
+            context.accept = self._accept_member
         else:
-            context.accept = self._accept_server
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=self._trust.bundle().pem)
+            context.accept = self._accept_client if kind == "server" else self._accept_server
+        if kind == "server":
+            context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
         context.sslobject_class = _PeerObject
         context.sslsocket_class = _PeerSocket
         _show(context, self._identity.certificate_path, self._identity.key_path)
@@ -134,12 +152,39 @@ class TlsContexts:
             raise PeerNotAccepted(peer.node_id, "expired" if peer.standing == "renew_only" else peer.standing)
         return peer
 
+    def _accept_member(self, certificate: bytes, server_name: str | None) -> Peer:
+        peer = self._judged(certificate)
+        if server_name not in (peer.node_id, ANY_MEMBER):
+            raise PeerNotAccepted(peer.node_id, "not_itself")
+        if peer.standing in ("other_swarm", "revoked"):
+            raise PeerNotAccepted(peer.node_id, peer.standing)
+        if not self._trust.is_member(peer.node_id):
+            raise PeerNotAccepted(peer.node_id, "unknown_authority")
+        return peer
+
     def _judged(self, certificate: bytes) -> Peer:
         try:
             parsed = parse_node_certificate(certificate)
         except BadCertificate as error:
             raise ssl.SSLCertVerificationError(1, str(error)) from error
         return Peer(parsed, judge(parsed, self._trust, self._clock()))
+
+
+class MemberContexts:
+    """For `identify` and `PeerSession`, to ask a member for the ledger, and nothing else.
+
+    Not for blocking sockets, which show this node's certificate before they refuse the other's.
+
+    A node that was off while the right to admit others was given on knows none of the certificates that its peers have
+    by now. Those peers it knows: they are in its roster, and their ids are made of their keys.
+    """
+
+    def __init__(self, contexts: TlsContexts) -> None:
+        self._contexts = contexts
+
+    def client(self) -> ssl.SSLContext:
+        """For the next connection; `server_hostname` as for `TlsContexts.client`."""
+        return self._contexts.to_member()
 
 
 # ---- before a node is enrolled: only the server has something to prove, and proves it above TLS

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
-from swarm.capability import Capability, Run, Speed
+from swarm.capability import Capability, Run, Speed, answer_units
 from swarm.errors import MycoswarmError
 from swarm.event_log import EventLog
 from swarm.structured_log import log_context
@@ -42,6 +42,8 @@ REMEMBER_S = 30.0
 REMEMBER_RUNS = 64
 REMEMBER_BYTES = 8 * 1024 * 1024
 """Bounds of what is kept of runs that are done, for whoever orders one again."""
+REMEMBER_SPEEDS = 64
+"""Of models that are not offered now."""
 WAITING: dict[Priority, int] = {"immediate": 8, "background": 64, "batch": 64}
 """Places in the queues of one engine, each priority its own, so that a long batch never keeps a person out. Nobody
 waits for more than a few others to be answered; then another node, or a plain "not now", is better."""
@@ -80,6 +82,7 @@ class Worker:
         self._stands = {(engine.kind, engine.model): _Stand(engine) for engine in engines}
         self._runs: dict[_RunKey, _Run] = {}
         self._done: OrderedDict[_RunKey, _Run] = OrderedDict()
+        self._speeds: dict[tuple[str, str], Speed] = {}
         self._bytes = self._done_bytes = 0
 
     def offers(self, kind: str, model: str) -> bool:
@@ -87,12 +90,19 @@ class Worker:
         return (kind, model) in self._stands
 
     def offer(self, engine: TaskEngine) -> None:
-        """Take orders for this engine from now on; one that is offered already stays."""
-        self._stands.setdefault((engine.kind, engine.model), _Stand(engine))
+        """Take orders for this engine from now on; one that is offered already stays. How fast one of this name was
+        when it was offered before is not forgotten: a server that was busy for a moment is no new one."""
+        key = (engine.kind, engine.model)
+        if key not in self._stands:
+            stand = self._stands[key] = _Stand(engine)
+            stand.speed = self._speeds.pop(key, stand.speed)
 
     def withdraw(self, kind: str, model: str) -> None:
         """Take no more orders for it; those that run or wait here go on."""
-        self._stands.pop((kind, model), None)
+        if stand := self._stands.pop((kind, model), None):
+            self._speeds[kind, model] = stand.speed
+            while len(self._speeds) > REMEMBER_SPEEDS:
+                del self._speeds[next(iter(self._speeds))]
 
     def capabilities(self) -> tuple[Capability, ...]:
         """What this node offers now, with its load."""
@@ -164,7 +174,7 @@ class Worker:
     async def _work(self, run: _Run) -> None:
         engine, order = run.stand.engine, run.order
         cold, began, first_at = not engine.warm, self._loop.time(), 0.0
-        number = order.first_number
+        number, units, first_units = order.first_number, 0.0, 0.0
         append, receivers = run.log.append, run.receivers
         finished = Finished("done")
         try:
@@ -173,10 +183,11 @@ class Worker:
                     events = event_bytes(number, piece)
                     append(events)
                     number += 1
+                    units += answer_units(piece.text, piece.audio)
                     for receiver in receivers:
                         receiver.data(events)
                     if first_at == 0.0:
-                        first_at = self._loop.time()
+                        first_at, first_units = self._loop.time(), units
                         await asyncio.sleep(0)  # the first is on its way before those that came with it are looked at
         except asyncio.CancelledError:
             finished = Finished(run.stopped_as)
@@ -185,18 +196,19 @@ class Worker:
         except Exception:  # noqa: BLE001 an engine's bug ends its run, not the node
             _log.exception("%s failed at a task of kind %s", engine.model, engine.kind)
             finished = Finished("failed", f"{engine.model} failed at this task", "the log of its node says why")
-        if finished.outcome == "done":
-            now = self._loop.time()
-            run.stand.measured(
-                order.request,
-                Run(
-                    input_units=order.request.input_units,
-                    output_units=float(number - order.first_number),
-                    first_s=(first_at or now) - began,
-                    total_s=now - began,
-                    cold=cold,
-                ),
-            )
+        now = self._loop.time()
+        run.stand.ended(
+            order.request,
+            Run(
+                input_units=order.request.input_units,
+                output_units=units,
+                first_s=(first_at or now) - began,
+                total_s=now - began,
+                cold=cold,
+                first_units=first_units,
+                whole=finished.outcome == "done",
+            ),
+        )
         self._done_with(run, finished)
 
     def _done_with(self, run: _Run, finished: Finished) -> None:
@@ -335,6 +347,7 @@ class _Stand:
     def __init__(self, engine: TaskEngine) -> None:
         self.engine = engine
         self.speed = Speed()
+        self.fruitless = 0
         self.running: set[_Run] = set()
         self.queues: dict[Priority, deque[_Run]] = {priority: deque() for priority in PRIORITIES}
         self.prefixes: OrderedDict[str, None] = OrderedDict()
@@ -352,6 +365,7 @@ class _Stand:
             backlog_s=tuple(round(self.backlog_s(priority, now), 3) for priority in PRIORITIES) if full else (),
             warm=self.engine.warm,
             prefixes=tuple(reversed(self.prefixes))[:16],
+            fruitless=self.fruitless,
         )
 
     def backlog_s(self, priority: Priority, now: float) -> float:
@@ -369,9 +383,15 @@ class _Stand:
                 return start_s
         return slots[0]
 
-    def measured(self, request: TaskRequest, run: Run) -> None:
-        self.speed = self.speed.after(run)
-        if request.prefix:
+    def ended(self, request: TaskRequest, run: Run) -> None:
+        """Learn from a run. One that was stopped or failed tells of its speed too, when it got beyond its first piece
+        or took longer to get there than was believed: nobody who is that slow shall pass for unknown."""
+        believed_s = self.speed.read_s(run.input_units) + (self.speed.load_s if run.cold else 0.0)
+        if run.whole or run.output_units > run.first_units or (not run.output_units and run.first_s > believed_s):
+            self.speed, self.fruitless = self.speed.after(run), 0
+        else:
+            self.fruitless += 1
+        if run.whole and request.prefix:
             self.prefixes[request.prefix] = None
             self.prefixes.move_to_end(request.prefix)
             while len(self.prefixes) > min(PREFIXES * self.engine.slots, 16):

@@ -7,10 +7,10 @@ a node 20 MB of memory, and each question six milliseconds of the processor.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,9 +28,6 @@ MAX_ANSWER = 20_000
 """Characters of one answer, twenty minutes of speech; the rest is not read."""
 MAX_LINE_BYTES = 1024 * 1024
 """Of the server's JSON."""
-
-
-T = TypeVar("T")
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -134,13 +131,13 @@ class OllamaGenerator:
 
     async def _chat(self, model: str, messages: Sequence[ChatMessage], timeout_s: float) -> AsyncGenerator[str, None]:
         """The answer's pieces; an empty one is a token of a model that thinks before it speaks."""
-        patience = _Patience(self._where, self._clock, timeout_s, self._load_s)
+        patience = _Patience(timeout_s, self._load_s)
         finished, rest = False, b""
         body = _encode({"model": model, "messages": messages, "stream": True})
-        with _Failures(self._where):
-            response = await patience.wait_for(self._request("POST", "/api/chat", body))
+        with _Failures(self._where, patience):
+            response = await self._request("POST", "/api/chat", body, until=patience.until)
             try:
-                while chunk := await patience.wait_for(response.read()) or (rest and b"\n"):
+                while chunk := await response.read(patience.until) or (rest and b"\n"):
                     *lines, rest = (rest + chunk).split(b"\n")
                     for line in filter(None, lines):
                         part = _part.decode(line)
@@ -157,12 +154,12 @@ class OllamaGenerator:
         if not finished:
             raise EngineError(f"{self._where} stopped in the middle of its answer")
 
-    async def _request(self, method: str, path: str, body: bytes = b"") -> Answer:
+    async def _request(self, method: str, path: str, body: bytes = b"", *, until: float = math.inf) -> Answer:
         """The answer's head; whoever asked releases it."""
-        answer = await self._http.ask(method, path, body)
+        answer = await self._http.ask(method, path, body, until=until)
         if answer.status != 200:
             try:
-                said = (await answer.read())[:2000].decode(errors="replace")
+                said = (await answer.read(until))[:2000].decode(errors="replace")
             finally:
                 answer.release()
             raise self._refused(_reason(said), answer.status)
@@ -234,37 +231,32 @@ def _reason(said: str) -> str:
 
 
 class _Patience:
-    """How long is waited for what comes next, and for all of it."""
+    """How long is waited for what comes next, and for all of it; on the event loop's clock."""
 
-    def __init__(self, where: str, clock: Callable[[], float], timeout_s: float, first_s: float) -> None:
-        self._where = where
-        self._clock = clock
+    def __init__(self, timeout_s: float, first_s: float) -> None:
+        self._now = asyncio.get_running_loop().time
         self._timeout_s = timeout_s
-        self._deadline = clock() + timeout_s
+        self._deadline = self._now() + timeout_s
         self.again(first_s)
 
     def again(self, seconds: float) -> None:
         """Something came; the next may take so long."""
         self._seconds = seconds
-        self._until = self._clock() + seconds
+        self.until = min(self._now() + seconds, self._deadline)
 
-    async def wait_for(self, something: Coroutine[Any, Any, T]) -> T:
-        """Raises `EngineError` when it does not come in time."""
-        until = min(self._until, self._deadline)
-        try:
-            async with asyncio.timeout(until - self._clock()):
-                return await something
-        except TimeoutError:
-            if until == self._deadline:
-                raise EngineError(f"{self._where} had not finished its answer after {self._timeout_s:g} s") from None
-            raise EngineError(f"{self._where} sent nothing for {self._seconds:g} s") from None
+    def what_happened(self) -> str:
+        """When it is at its end."""
+        if self.until == self._deadline:
+            return f"had not finished its answer after {self._timeout_s:g} s"
+        return f"sent nothing for {self._seconds:g} s"
 
 
 class _Failures:
     """Turns the errors of the connection, and of reading what came, into `EngineError` about `where`."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, patience: _Patience | None = None) -> None:
         self._where = where
+        self._patience = patience
 
     def __enter__(self) -> None:
         return None
@@ -274,5 +266,7 @@ class _Failures:
             raise EngineUnavailable(f"no Ollama server answers: {self._where} cannot be reached") from error
         if isinstance(error, ConnectionError):
             raise EngineError(f"the connection to {self._where} broke: {error or type(error).__name__}") from error
+        if isinstance(error, TimeoutError) and self._patience is not None:
+            raise EngineError(f"{self._where} {self._patience.what_happened()}") from None
         if isinstance(error, ValueError):
             raise EngineError(f"{self._where} sent what is not Ollama's JSON: is it another program's port?") from error

@@ -32,12 +32,12 @@ class PiperSynthesizer:
     A voice speaks the language that it was made for, whatever `language` says. Raises `EngineUnavailable`.
     """
 
-    name = "piper"
-
     def __init__(self, voice_path: str | Path) -> None:
         voice = Path(voice_path).expanduser().absolute()
+        self.name = f"piper:{voice.stem}"
+        """Other machines ask for a voice by it."""
         self.rate = _rate_of(voice)
-        self._process = EngineProcess(module_argv("gpu_node.engines.piper", str(voice)), self.name)
+        self._process = EngineProcess(module_argv("gpu_node.engines.piper", str(voice)), "piper")
 
     async def start(self) -> None:
         """Load the voice now rather than with the first sentence. Raises `EngineError`."""

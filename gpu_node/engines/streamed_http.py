@@ -7,6 +7,7 @@ nodes may add. This one knows no proxy, redirect, cookie or account, so none has
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from urllib.parse import urlsplit
 
@@ -24,7 +25,8 @@ class NoConnection(ConnectionError):
 class StreamedHttp:
     """Asks the server at `url` (`http://host[:port][/prefix]`, or https); as many questions at a time as it is given.
 
-    Errors are `ConnectionError`, or `ValueError` for what is not HTTP.
+    Errors are `ConnectionError`, `ValueError` for what is not HTTP, and `TimeoutError` for what did not come `until` a
+    moment on the event loop's clock.
     """
 
     def __init__(self, url: str) -> None:
@@ -37,7 +39,7 @@ class StreamedHttp:
         self._idle: list[_Connection] = []
         self._closed = False
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> Answer:
+    async def ask(self, method: str, path: str, body: bytes = b"", *, until: float = math.inf) -> Answer:
         """The answer's head has come when this returns; whoever asks releases it."""
         head = (
             f"{method} {self._prefix}{path} HTTP/1.1\r\nHost: {self._host_header}\r\nContent-Length: {len(body)}\r\n"
@@ -49,12 +51,12 @@ class StreamedHttp:
             connection = self._idle.pop()
             if connection.usable:
                 try:
-                    return await self._asked(connection, request)
+                    return await self._asked(connection, request, until)
                 except ConnectionResetError:
                     if connection.answered:
                         raise
                     # The server had closed it and the news crossed the question: nothing of it was done.
-        return await self._asked(await self._connected(), request)
+        return await self._asked(await self._connected(until), request, until)
 
     def close(self) -> None:
         """Hang up everywhere."""
@@ -63,22 +65,23 @@ class StreamedHttp:
             connection.hang_up()
         self._idle.clear()
 
-    async def _asked(self, connection: _Connection, request: bytes) -> Answer:
+    async def _asked(self, connection: _Connection, request: bytes, until: float) -> Answer:
         try:
             connection.send(request)
-            return Answer(self, connection, await connection.head())
+            return Answer(self, connection, await connection.head(until))
         except BaseException:  # cancelled, too: what is left of the answer is nobody's
             connection.hang_up()
             raise
 
-    async def _connected(self) -> _Connection:
+    async def _connected(self, until: float) -> _Connection:
         context = ssl.create_default_context() if self._tls else None
-        try:
-            _, connection = await asyncio.get_running_loop().create_connection(
-                _Connection, self._host, self._port, ssl=context
-            )
-        except OSError as error:
-            raise NoConnection(str(error)) from error
+        async with asyncio.timeout_at(until if until < math.inf else None):
+            try:
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    _Connection, self._host, self._port, ssl=context
+                )
+            except OSError as error:
+                raise NoConnection(str(error)) from error
         return connection
 
     def _take_back(self, connection: _Connection) -> None:
@@ -96,9 +99,9 @@ class Answer:
         self._http = http
         self._connection: _Connection | None = connection
 
-    async def read(self) -> bytes:
+    async def read(self, until: float = math.inf) -> bytes:
         """More of the body, as much as there is; empty at its end."""
-        return b"" if self._connection is None else await self._connection.body()
+        return b"" if self._connection is None else await self._connection.body(until)
 
     def release(self) -> None:
         """It is not needed any more; a connection whose answer is not over is hung up. Safe to call twice."""
@@ -114,6 +117,9 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
+        self._until = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        """Kept from one wait to the next, and set anew only when it fires too early."""
         self._received = bytearray()
         self._over = True
         """The answer is complete."""
@@ -137,12 +143,12 @@ class _Connection(asyncio.Protocol):
         self._received.clear()
         self._transport.write(request)
 
-    async def head(self) -> int:
+    async def head(self, until: float) -> int:
         """The status."""
         while (end := self._received.find(b"\r\n\r\n")) < 0:
             if len(self._received) > MAX_HEAD_BYTES:
                 raise ValueError("a head without an end")
-            if not await self._more():
+            if not await self._more(until):
                 raise ConnectionResetError("it closed the connection")
         lines = bytes(self._received[:end]).split(b"\r\n")
         del self._received[: end + 4]
@@ -160,12 +166,12 @@ class _Connection(asyncio.Protocol):
         self._in_body = True
         return int(words[1])
 
-    async def body(self) -> bytes:
+    async def body(self, until: float) -> bytes:
         """More of it; empty at its end."""
         while not self._over:
             if found := self._unpacked() if self._chunked else self._plain():
                 return found
-            if not self._over and not await self._more():
+            if not self._over and not await self._more(until):
                 if self._left is None and not self._chunked:
                     self._over = True
                 else:
@@ -198,20 +204,43 @@ class _Connection(asyncio.Protocol):
         del self._received[:at]
         return b"".join(found)
 
-    async def _more(self) -> bool:
-        """Wait for more bytes; False when none will come."""
+    async def _more(self, until: float) -> bool:
+        """Wait for more bytes; False when none will come. Raises `TimeoutError`."""
         transport = self._transport
         if transport is None:
             if isinstance(self._lost, OSError):
                 raise ConnectionResetError(str(self._lost)) from self._lost
             return False
+        if self._loop.time() >= until:
+            raise TimeoutError("nothing came in time")
         transport.resume_reading()
         self._waiter = self._loop.create_future()
+        self._until = until
+        if until < (self._timer.when() if self._timer is not None else math.inf):
+            self._set_timer()
         try:
             await self._waiter
         finally:
             self._waiter = None
         return self._transport is not None or bool(self._received)
+
+    def _set_timer(self) -> None:
+        self._drop_timer()
+        self._timer = self._loop.call_at(self._until, self._time_is_up)
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done() or self._until == math.inf:
+            return
+        if self._loop.time() < self._until:
+            self._set_timer()
+        else:
+            self._waiter.set_exception(TimeoutError("nothing came in time"))
 
     def hang_up(self) -> None:
         if self._transport is not None:
@@ -225,6 +254,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport, self._lost = None, exc
+        self._drop_timer()
         self._wake()
 
     def data_received(self, data: bytes) -> None:

@@ -53,6 +53,14 @@ class TalkWords:
         """No words were recognized."""
         return "Sorry, I didn't catch that."
 
+    def perhaps_done(self) -> str:
+        """Another hub was told the same and is gone; what changes with each time is not done twice."""
+        return "That may be done already, so I did not do it again. If it is not, please say it once more."
+
+    def once_more(self, sentence: str) -> str:
+        """The voice broke off in the middle of a sentence."""
+        return f"Once more: {sentence}"
+
     def nothing_to_repeat(self) -> str:
         """Nothing was said lately."""
         return "I haven't said anything lately."

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from edge import satellite as machine
 from edge.endpointing import EndpointSettings
+from edge.line import UrlConnector
 from edge.service import Happening, Satellite
 from edge.sinks import NoSink
 from edge.sources import RecordingSource
@@ -122,7 +123,7 @@ async def _time_answer(
     watch = _Watch()
     source = RecordingSource(recording.pcm, then_silence=True, begin=watch.begin, clock=watch.source_clock)
     satellite = Satellite(
-        url=url, name=name, source=source, sink=_Sink(watch), detector=detector, vad=vad, watch=watch.see
+        hub=UrlConnector(url), name=name, source=source, sink=_Sink(watch), detector=detector, vad=vad, watch=watch.see
     )
     running = asyncio.create_task(satellite.run())
     try:

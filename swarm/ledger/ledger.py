@@ -306,7 +306,7 @@ class Ledger:
         try:
             await self._save_snapshot()
         except LedgerError as error:
-            _log.warning("no snapshot: %s", error.for_person())
+            _log.warning("no snapshot: %s", error.for_log())
         finally:
             self._snapshot_task = None
 

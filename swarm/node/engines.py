@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from gpu_node.engines import ENGINES as ADDED_ENGINES
 from swarm.config import Config
@@ -14,8 +14,12 @@ from swarm.engine import Generator, Synthesizer, Transcriber
 from swarm.engines import ENGINES, build
 from swarm.engines.arpabet import pronounce
 from swarm.engines.espeak import EspeakSynthesizer
-from swarm.errors import EngineUnavailable
+from swarm.errors import EngineError, EngineUnavailable
+from swarm.peer import Peer
+from swarm.swarm_synthesizer import SwarmSynthesizer
+from swarm.swarm_transcriber import SwarmTranscriber
 from swarm.task_engines import SynthesizeEngine, TranscribeEngine
+from swarm.task_stream import SwarmGenerator
 from swarm.worker import TaskEngine
 
 log = logging.getLogger("swarm.node")
@@ -38,16 +42,59 @@ class Engines:
     def for_tasks(self) -> list[TaskEngine]:
         """What may be offered to other nodes at once. Command mode is not: it hears the sentences of one home. Nor a
         language model, which comes and goes (`swarm.task_engines.ModelOffer`)."""
-        offered: list[TaskEngine] = [SynthesizeEngine(self.synthesizer)]
+        offered: list[TaskEngine] = [SynthesizeEngine(self.synthesizer, loaded=_loaded(self.synthesizer))]
         if self.transcriber is not None and not self.transcriber.commands_only:
-            offered.append(TranscribeEngine(self.transcriber))
+            offered.append(TranscribeEngine(self.transcriber, loaded=_loaded(self.transcriber)))
         return offered
+
+    async def load(self) -> None:
+        """Read the models that a person added into memory: nobody in another room waits for that. What fails is tried
+        again when it is needed."""
+        for model in (_model_of(self.transcriber), _model_of(self.synthesizer)):
+            if model is not None:
+                try:
+                    await model.start()
+                except EngineError as error:
+                    log.error("%s cannot be loaded: %s", type(model).__name__, error.for_person())
+
+
+@runtime_checkable
+class LoadsModel(Protocol):
+    """An engine with a model, in a process of its own."""
+
+    @property
+    def pid(self) -> int | None:
+        """Of that process, once the model is in its memory."""
+
+    async def start(self) -> None:
+        """Load the model. Raises `EngineError`."""
+
+
+def _model_of(engine: object) -> LoadsModel | None:
+    """None for an engine that can begin at once; eSpeak NG's voices take 20 ms."""
+    return engine if isinstance(engine, LoadsModel) and not isinstance(engine, EspeakSynthesizer) else None
+
+
+def _loaded(engine: object) -> Callable[[], bool]:
+    model = _model_of(engine)
+    return lambda: model is None or model.pid is not None
+
+
+def with_swarm(engines: Engines, peer: Peer, *, once_more: Callable[[str, str], str]) -> Engines:
+    """The engines as an assistant uses them: where this machine has only what came with the package, those of other
+    machines too. `once_more` (sentence, language) announces a sentence that is said again."""
+    transcriber, synthesizer, generator = engines.transcriber, engines.synthesizer, engines.generator
+    if transcriber is not None and transcriber.commands_only:
+        transcriber = SwarmTranscriber(peer.dispatcher, peer.members, transcriber)
+    if isinstance(synthesizer, EspeakSynthesizer):
+        synthesizer = SwarmSynthesizer(peer.dispatcher, peer.members, synthesizer, once_more=once_more)
+    return Engines(transcriber, synthesizer, SwarmGenerator(peer.dispatcher, peer.members, own=generator))
 
 
 @asynccontextmanager
 async def engines_of(config: Config, *, hears_commands: bool) -> AsyncIterator[Engines]:
-    """The engines, closed at the end. None starts a process before it is needed. `hears_commands`: the node has a
-    voice assistant, which without a better engine hears in command mode."""
+    """The engines, closed at the end. None starts a process before it is needed, or told to load. `hears_commands`:
+    the node has a voice assistant, which without a better engine hears in command mode."""
     espeak = EspeakSynthesizer()
     transcriber = _transcriber(config)
     if transcriber is None and hears_commands:
@@ -84,5 +131,5 @@ def _added(name: str, **settings: Any) -> Any:
     try:
         return build(manifest, **settings)
     except EngineUnavailable as error:
-        log.error("%s cannot be used: %s", name, error.for_person())
+        log.error("%s cannot be used: %s", name, error.for_log())
         return None

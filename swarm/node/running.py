@@ -33,7 +33,6 @@ from swarm.peer import Peer
 from swarm.roster import introduced, open_roster
 from swarm.swarm_api import SwarmApi
 from swarm.task_engines import ModelOffer
-from swarm.task_stream import SwarmGenerator
 
 if TYPE_CHECKING:
     from swarm.node.voice import VoiceNode
@@ -81,19 +80,17 @@ async def _opened(config: Config) -> AsyncIterator[_Node]:
         if broker is not None and ("hub" in roles or enrolled is None):
             await broker.start()
             closing.push_async_callback(broker.close)
-        generator = engines.generator
         if enrolled is None:
             peer = alone(name=config.node.name, roles=roles, routing=config.routing, ended=metrics.ended)
             closing.push_async_callback(peer.close)
         else:
             peer = enrolled.peer
-            generator = SwarmGenerator(peer.dispatcher, peer.members, own=engines.generator)
         voice: VoiceNode | None = None
         if is_assistant and bus is not None:
             # What only a voice assistant needs is not even imported by a node that is none.
             from swarm.node.voice import AskEngine, voice_node
 
-            voice = await closing.enter_async_context(voice_node(config, bus, engines, generator, enrolled))
+            voice = await closing.enter_async_context(voice_node(config, bus, engines, enrolled))
             peer.worker.offer(AskEngine(voice, config.node.language))
         for engine in engines.for_tasks():
             peer.worker.offer(engine)
@@ -173,6 +170,7 @@ class _Node:
             tasks = [services.create_task(_either(stop, self._again), name="end")]
             if self._enrolled is not None:
                 tasks.append(services.create_task(self._enrolled.run(), name="swarm"))
+                tasks.append(services.create_task(self._engines.load(), name="models"))
             elif isinstance(self._bus, LoneBus):
                 tasks.append(services.create_task(self._bus.run(), name="bus"))
             if self._model_offer is not None:

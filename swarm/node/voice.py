@@ -12,11 +12,14 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Annotated, Any
 
 import msgspec
+from aiohttp import web
 
+from edge.line import Connector, UrlConnector
 from edge.recorded import RecordingResult, run_recording
 from edge.service import Satellite, satellite_of_this_machine
 from edge.voice_activity import SileroVoiceActivity
 from edge.wake_word import MicroWakeDetector
+from hub.answers import wording
 from hub.conversation import Conversation
 from hub.home.birth import Birth
 from hub.home.flat_on_bus import FlatOnBus
@@ -32,15 +35,16 @@ from hub.timers import Timers
 from hub.voice import VoiceHub
 from swarm.audio import duration_s, read_wav, write_wav
 from swarm.client import Status
-from swarm.config import Config
-from swarm.engine import Generator
+from swarm.config import Config, wanted_roles
 from swarm.enrolled_bus import HOME
 from swarm.enrolled_node import EnrolledNode
 from swarm.errors import AudioError, EngineUnavailable, MycoswarmError, StorageError
 from swarm.first_words import FirstWords
 from swarm.messages import Trace
-from swarm.node.engines import Engines
+from swarm.node.announcing import Announcing
+from swarm.node.engines import Engines, with_swarm
 from swarm.node.home_bus import HomeBus
+from swarm.node.hub_line import SwarmConnector
 from swarm.store import Store
 from swarm.task import Piece, SizeClass, TaskRequest
 from swarm.task_engines import payload_of
@@ -50,6 +54,9 @@ ANSWER_GRACE_S = 60.0
 """Longer than the language model may take, for devices and speech."""
 RETURN_S = 10.0
 """After the node's start: satellites try every five seconds to come back."""
+LOOK_AGAIN_S = 1.0
+"""In that time, how often it is asked whether the satellite came back to another hub."""
+MAX_TOLD_TRACES = 16
 MUTED = "muted"
 VOLUME = "volume."
 
@@ -64,17 +71,22 @@ async def voice_node(
     config: Config,
     bus: HomeBus,
     engines: Engines,
-    generator: Generator | None,
     enrolled: EnrolledNode | None,
 ) -> AsyncIterator[VoiceNode]:
-    """The assistant with its database, which is closed at the end. `generator` answers what is no command; in a
-    swarm all hubs have the same timers. Raises `MycoswarmError`."""
+    """The assistant with its database, which is closed at the end. In a swarm it hears, speaks and answers with other
+    machines' engines too, and all hubs have the same timers. Raises `MycoswarmError`."""
+    if enrolled is not None:
+        engines = with_swarm(engines, enrolled.peer, once_more=_once_more)
     store = Store(config.state_dir / "mycoswarm.db")
     await store.open()
     try:
-        yield VoiceNode(config, store, _timers(store, enrolled), bus, engines, generator)
+        yield VoiceNode(config, store, _timers(store, enrolled), bus, engines, enrolled)
     finally:
         await store.close()
+
+
+def _once_more(sentence: str, language: str) -> str:
+    return wording(language).talk.once_more(sentence)
 
 
 def _timers(store: Store, enrolled: EnrolledNode | None) -> Timers:
@@ -94,7 +106,7 @@ class VoiceNode:
         timers: Timers,
         bus: HomeBus,
         engines: Engines,
-        generator: Generator | None,
+        enrolled: EnrolledNode | None,
     ) -> None:
         self.url = ""
         """Of the people's port, once it listens."""
@@ -106,7 +118,7 @@ class VoiceNode:
             raise ValueError("a voice assistant hears")
         transcriber = self._transcriber = engines.transcriber
         synthesizer = engines.synthesizer
-        self._generator = generator
+        self._generator = engines.generator
         self._model: str | None = None
         self._started = time.monotonic()
         self._home = Home(bus.bus, config.bus, why_down=lambda: bus.why_waiting)
@@ -136,9 +148,15 @@ class VoiceNode:
             home=self._home,
             timers=self._timers,
             satellites=self._voice,
-            generator=generator,
+            generator=engines.generator,
             model_timeout_s=config.language_model.timeout_s,
         )
+        self._announcing = Announcing(self._voice, enrolled)
+        self._enrolled = enrolled
+        if enrolled is not None:
+            enrolled.voice.door = self
+        self._served_by = ""
+        self._told_traces: asyncio.Queue[Trace] = asyncio.Queue(MAX_TOLD_TRACES)
         self._satellite: Satellite | None = None
 
     async def begin(self) -> None:
@@ -154,6 +172,7 @@ class VoiceNode:
             ("timers", self._timers.run(self._announce)),
             ("recordings", self._recordings.run()),
             ("language model", self._look_for_model()),
+            ("traces of hubs", self._keep_told_traces()),
             ("garbage collector", self._spare_the_collector()),
         ]
         if self._satellite is not None:
@@ -173,6 +192,51 @@ class VoiceNode:
     async def end_sessions(self) -> None:
         """Part from all satellites."""
         await self._voice.close()
+
+    # ---- satellites and hubs of other machines
+
+    @property
+    def open(self) -> bool:
+        """See `swarm.voice_routes.Door`: it understands the home's commands by now."""
+        return self._understanding.ready.is_set()
+
+    async def serve(self, request: web.Request, node: str) -> web.StreamResponse:
+        """See `swarm.voice_routes.Door`."""
+        return await self._voice.handle(request, node=node)
+
+    async def announce_here(self, satellite: str, text: str) -> bool:
+        """See `swarm.voice_routes.Door`."""
+        return await self._voice.announce(satellite, text)
+
+    @property
+    def _goes_elsewhere(self) -> bool:
+        """This node is no hub: its satellite takes the best of the swarm. A hub is its own satellite's nearest."""
+        return self._enrolled is not None and "hub" not in wanted_roles(self._config)
+
+    def _connector(self, served_by: Callable[[str], None]) -> Connector:
+        own = UrlConnector(f"{self.url.replace('http', 'ws', 1)}/api/voice")
+        if self._enrolled is None or not self._goes_elsewhere:
+            return own
+        return SwarmConnector(self._enrolled, own, served_by)
+
+    def _note_hub(self, node: str) -> None:
+        assert self._enrolled is not None
+        self._served_by = node
+        self._enrolled.peer.describe(served_by=node)
+
+    def _hub_name(self) -> str:
+        if self._enrolled is None or not self._goes_elsewhere:
+            return self._config.node.name
+        members = {member.node: member.name for member in self._enrolled.peer.members()}
+        return members.get(self._served_by, self._served_by)
+
+    def _take_told_trace(self, trace: Trace) -> None:
+        with suppress(asyncio.QueueFull):  # a disk that hangs: traces are for diagnosis, speech goes on
+            self._told_traces.put_nowait(trace)
+
+    async def _keep_told_traces(self) -> None:
+        while True:
+            await self._store.save_trace(await self._told_traces.get())
 
     # ---- what the people's port shows
 
@@ -196,6 +260,7 @@ class VoiceNode:
             status,
             satellites=self._voice.connected,
             language_model=self._model,
+            hub=self._hub_name() if self._satellite is not None else "",
             entities=len(self._home.entities),
         )
 
@@ -237,13 +302,14 @@ class VoiceNode:
         section = self._config.satellite
         result = await run_recording(
             pcm,
-            url=f"{self.url.replace('http', 'ws', 1)}/api/voice",
+            hub=self._connector(lambda _: None),
             name=f"recording-{uuid.uuid4().hex[:8]}",
             detector=MicroWakeDetector(section.wake_words, section.sensitivity) if wake else None,
             vad=SileroVoiceActivity(),
             timeout_s=duration_s(pcm) + self._config.language_model.timeout_s + ANSWER_GRACE_S,
             area=section.area or None,
             language=self._config.node.language,
+            traces=self._goes_elsewhere,
         )
         return SpokenAnswer(await self._trace_of(result), _wav_of(result))
 
@@ -255,8 +321,12 @@ class VoiceNode:
                 f"no wake word was heard in the recording: {phrases} wakes this node",
                 hint="--no-wake takes the whole recording for the question",
             )
-        found = [await self._voice.trace_of(each, timeout_s=5.0) for each in result.utterance_ids]
-        traces = [trace for trace in found if trace is not None]
+        traces = list(result.traces)
+        if not traces:
+            found = [await self._voice.trace_of(each, timeout_s=5.0) for each in result.utterance_ids]
+            traces = [trace for trace in found if trace is not None]
+        for told in result.traces:
+            await self._store.save_trace(told)
         # The recording may end before it answers what it was asked back: then the question is what came of it.
         heard = [trace for trace in traces if trace.transcript or trace.outcome not in ("nothing_said", "cancelled")]
         trace = next(reversed(heard or traces), None)
@@ -282,9 +352,13 @@ class VoiceNode:
         if section.microphone == "none" and section.speaker == "none":
             return None
         try:
-            return satellite_of_this_machine(self._config, url=f"{self.url.replace('http', 'ws', 1)}/api/voice")
+            return satellite_of_this_machine(
+                self._config,
+                self._connector(self._note_hub),
+                keep_trace=self._take_told_trace if self._goes_elsewhere else None,
+            )
         except EngineUnavailable as error:
-            log.error("this machine cannot be a satellite: %s", error.for_person())
+            log.error("this machine cannot be a satellite: %s", error.for_log())
             return None
 
     async def _restore_settings(self) -> None:
@@ -306,10 +380,12 @@ class VoiceNode:
 
     async def _announce(self, satellite: str, text: str) -> bool:
         """A timer that ended while the node was away is not told to a house whose satellites are not back yet."""
-        left_s = self._started + RETURN_S - time.monotonic()
-        if left_s > 0:
-            await self._voice.wait_connected(satellite, timeout_s=left_s)
-        return await self._voice.announce(satellite, text)
+        while not await self._announcing.announce(satellite, text):
+            left_s = self._started + RETURN_S - time.monotonic()
+            if left_s <= 0:
+                return False
+            await self._voice.wait_connected(satellite, timeout_s=min(left_s, LOOK_AGAIN_S))
+        return True
 
     async def _keep_volume(self, satellite: str, percent: int) -> None:
         with suppress(StorageError):  # said in the log; the volume is set all the same

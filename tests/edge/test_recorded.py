@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from edge.line import UrlConnector
 from edge.recorded import RecordingResult, run_recording
 from edge.voice_activity import SileroVoiceActivity
 from edge.wake_word import MicroWakeDetector
@@ -29,7 +30,7 @@ COMMAND = trimmed(say("turn on the lamp"))
 async def ask(hub: FakeHub, pcm: bytes, *, wake: bool, timeout_s: float = 20.0) -> RecordingResult:
     return await run_recording(
         pcm,
-        url=hub.url,
+        hub=UrlConnector(hub.url),
         name="ask",
         detector=MicroWakeDetector(["okay_nabu"]) if wake else None,
         vad=SileroVoiceActivity(),
@@ -148,7 +149,7 @@ def test_hub_that_is_not_there_is_told() -> None:
     async def check() -> None:
         result = await run_recording(
             COMMAND,
-            url="ws://127.0.0.1:9/api/voice",
+            hub=UrlConnector("ws://127.0.0.1:9/api/voice"),
             name="ask",
             detector=None,
             vad=SileroVoiceActivity(),

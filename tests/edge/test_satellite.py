@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edge.satellite import (
     MAX_HELD,
+    MOVE_S,
     THINKING_S,
     Action,
     BeginUtterance,
@@ -25,6 +26,7 @@ from edge.satellite import (
     PlayCue,
     PlaySpeech,
     ReplyWithheld,
+    SendAgain,
     SpeechArrived,
     SpeechKnown,
     State,
@@ -172,16 +174,57 @@ def test_without_a_hub_the_wake_word_gives_an_error() -> None:
     assert (state.phase, actions) == ("idle", [PlayCue("error")])
 
 
-def test_hub_lost_while_listening_or_thinking_gives_an_error_and_serves_again() -> None:
-    state, actions = run(*LISTENING, HubLost())
-    assert (state.phase, actions) == ("idle", [EndUtterance("u1", "cancelled"), PlayCue("error")])
-    state, actions = run(*THINKING, HubLost())
-    assert (state.phase, actions) == ("idle", [PlayCue("error")])
-    assert run(HubConnected(), wake("u2"), state=state)[0].phase == "listening"
+@pytest.mark.parametrize("before", [LISTENING, THINKING])
+def test_utterance_whose_hub_is_lost_is_told_the_next_hub_from_its_beginning(before: tuple[Event, ...]) -> None:
+    state, actions = run(*before, HubLost(), now=100.0)
+    assert (state.phase, actions) == (run(*before)[0].phase, [])
+    state, actions = run(HubConnected(), state=state, now=100.0 + MOVE_S - 0.1)
+    assert actions == [SendAgain("u1")]
+    assert state.phase == run(*before)[0].phase
+    state, _ = run(UtteranceOver("silence"), SpeechArrived("u1", announcement=False), state=state)
+    assert state.phase == "speaking"
 
 
-def test_hub_lost_while_speaking_lets_the_answer_finish() -> None:
+def test_utterance_may_end_and_begin_while_a_hub_is_looked_for() -> None:
+    state, actions = run(*LISTENING, HubLost(), UtteranceOver("silence"), now=100.0)
+    assert (state.phase, actions) == ("thinking", [EndUtterance("u1", "silence")])
+    state, actions = run(wake("u2"), state=state, now=101.0)
+    assert state.phase == "listening"
+    assert run(HubConnected(), state=state, now=101.5)[1] == [SendAgain("u2")]
+
+
+@pytest.mark.parametrize("before", [LISTENING, THINKING])
+def test_when_no_hub_is_found_in_time_an_error_says_so(before: tuple[Event, ...]) -> None:
+    state, _ = run(*before, HubLost(), now=100.0)
+    assert state.wakes_at == 100.0 + MOVE_S
+    assert run(TimePassed(), state=state, now=100.0 + MOVE_S - 0.1) == (state, [])
+    state, actions = run(TimePassed(), state=state, now=100.0 + MOVE_S)
+    assert state.phase == "idle"
+    assert actions[-1] == PlayCue("error")
+    assert run(HubConnected(), state=state, now=110.0)[1] == []
+    assert run(wake("u2"), state=state, now=100.0 + MOVE_S)[1] == [PlayCue("error")]
+
+
+def test_idle_satellite_tells_a_new_hub_nothing() -> None:
+    assert run(HubLost(), HubConnected())[1] == []
+    assert run(*SPEAKING, HubLost(), HubConnected())[1] == []
+
+
+def test_whole_answer_is_played_to_its_end_though_the_hub_is_lost() -> None:
     state, actions = run(*SPEAKING, HubLost())
+    assert (state.phase, actions) == ("speaking", [])
+
+
+def test_answer_that_breaks_off_with_the_hub_ends_at_once_with_an_error() -> None:
+    state, actions = run(*SPEAKING, HubLost("u1"))
+    assert (state.phase, actions) == ("idle", [StopPlayback(), PlayCue("error")])
+    timer = SpeechArrived("timer", announcement=True)
+    state, actions = run(*THINKING, timer, SpeechArrived("u1", announcement=False), HubLost("u1"))
+    assert (state.phase, state.playing_id, actions) == ("speaking", "timer", [DropSpeech("u1"), PlayCue("error")])
+
+
+def test_announcement_that_breaks_off_with_the_hub_is_no_error() -> None:
+    state, actions = run(SpeechArrived("timer", announcement=True), HubLost("timer"))
     assert (state.phase, actions) == ("speaking", [])
 
 
@@ -281,7 +324,9 @@ EVENTS = st.one_of(
     st.builds(PlaybackDone, IDS, st.booleans(), IDS),
     st.builds(HubWorking, IDS),
     st.builds(MuteChanged, st.booleans()),
-    st.sampled_from([HubConnected(), HubLost(), MicrophoneFound(), MicrophoneLost(), StopRequested(), TimePassed()]),
+    st.sampled_from(
+        [HubConnected(), HubLost(), HubLost("u1"), MicrophoneFound(), MicrophoneLost(), StopRequested(), TimePassed()]
+    ),
 )
 
 
@@ -309,9 +354,12 @@ def test_utterances_are_ended_once_and_one_thing_is_played_at_a_time(events: lis
                 playing = ""
         assert (state.phase == "listening") == bool(open_utterance)
         assert state.playing_id == playing
-        assert not (state.phase == "listening" and not (state.hub_connected and state.hearing))
+        assert not (state.phase == "listening" and not state.hearing)
         assert not (state.phase == "speaking" and not playing)
         assert len(state.held) <= MAX_HELD + 1
     # A silent hub leaves no satellite waiting for ever.
-    if state.phase == "thinking":
-        assert step(state, TimePassed(), state.deadline)[0].phase in ("idle", "speaking")
+    if state.in_hand:
+        wakes_at = state.wakes_at
+        assert wakes_at is not None or state.phase != "thinking"
+        if wakes_at is not None:
+            assert step(state, TimePassed(), wakes_at)[0].phase in ("idle", "speaking")

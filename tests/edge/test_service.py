@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import numpy as np
 import pytest
 
 from edge import playback, service
+from edge.line import Connector, UrlConnector
 from edge.service import PREROLL_S, Satellite
 from edge.sinks import AudioSink, CollectingSink
 from edge.sources import FRAME_BYTES, AudioSource, RecordingSource
@@ -51,12 +52,18 @@ def recording(pcm: bytes) -> RecordingSource:
     return RecordingSource(pcm, then_silence=True, clock=quick_clock)
 
 
-@asynccontextmanager
-async def satellite_at(
+def satellite_at(
     hub: FakeHub, source: AudioSource | None, sink: AudioSink | None = None, *, wake: bool = True
+) -> AbstractAsyncContextManager[Satellite]:
+    return satellite_with(UrlConnector(hub.url), source, sink, wake=wake)
+
+
+@asynccontextmanager
+async def satellite_with(
+    hub: Connector, source: AudioSource | None, sink: AudioSink | None = None, *, wake: bool = True
 ) -> AsyncIterator[Satellite]:
     satellite = Satellite(
-        url=hub.url,
+        hub=hub,
         name="kitchen",
         area="Kitchen",
         source=source,

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from edge import voice_session
+from edge.line import UrlConnector
 from edge.voice_session import MAX_UNSENT_BYTES, VoiceSession
 from swarm.codec import encode
 from swarm.messages import Hello, HubMessage, SatelliteState, Welcome
@@ -20,7 +21,7 @@ class Listener:
         self.messages: list[HubMessage] = []
         self._changed = asyncio.Event()
 
-    def hub_connected(self) -> None:
+    def hub_connected(self, hub: str) -> None:
         self._tell("connected")
 
     def hub_lost(self) -> None:
@@ -46,7 +47,7 @@ class Listener:
 @asynccontextmanager
 async def session_with(url: str) -> AsyncIterator[tuple[VoiceSession, Listener]]:
     listener = Listener()
-    session = VoiceSession(url, Hello("kitchen"), listener)
+    session = VoiceSession(UrlConnector(url), Hello("kitchen"), listener)
     running = asyncio.create_task(session.run())
     try:
         yield session, listener

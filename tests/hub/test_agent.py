@@ -47,7 +47,7 @@ class Endless:
 async def sentences_of(agent: Agent) -> tuple[list[str], int]:
     tokens = 0
 
-    def first_token() -> None:
+    def first_token(node: str) -> None:
         nonlocal tokens
         tokens += 1
 

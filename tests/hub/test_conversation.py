@@ -838,3 +838,43 @@ def test_an_answer_that_is_closed_stops_the_model_and_what_was_heard_is_remember
         assert await room.hear("repeat") == "One."
 
     asyncio.run(scene())
+
+
+# ---- after a hub was lost
+
+TOLD_BEFORE = Context(satellite="sofa", area="Living room", told_before=True)
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        intent("HassTurnOn", name="light.kitchen"),
+        intent("HassLightSet", name="light.kitchen", brightness=50),
+        intent("HassSetPosition", name="cover.blind", position=40),
+        intent("HassSetVolume", volume_level=30),
+        intent("HassGetCurrentTime"),
+        intent("HassCancelAllTimers"),
+    ],
+)
+def test_what_names_the_state_to_reach_is_done_again(repeated: Intent) -> None:
+    assert told(repeated, context=TOLD_BEFORE)[:2] == told(repeated)[:2]
+
+
+@pytest.mark.parametrize(
+    "once",
+    [
+        intent("HassToggle", name="light.floor"),
+        intent("ChangeBrightness", name="light.floor"),
+        intent("HassSetVolumeRelative", volume_step="up"),
+        intent("HassStartTimer", minutes=5),
+        intent("HassCancelTimer"),
+        intent("HassIncreaseTimer", minutes=5),
+        intent("HassTurnOn", name="button.bell"),
+    ],
+)
+def test_what_changes_with_each_time_is_left_to_the_person(once: Intent) -> None:
+    home = flat()
+    home.entities["button.bell"] = Entity("button.bell", "button", "Bell")
+    text, commands, room = told(intent("HassTurnOn", name="light.kitchen"), once, context=TOLD_BEFORE, home=home)
+    assert text == "That may be done already, so I did not do it again. If it is not, please say it once more."
+    assert (commands, room.timers.all(), room.speakers.volumes["sofa"], room.outcome) == ([], (), 50, "unconfirmed")

@@ -25,6 +25,7 @@ class Hub:
 
     def __init__(self, ledger: Ledger, clock: VirtualClock) -> None:
         self.ledger = ledger
+        self.role = "hub"
         self.alive: dict[str, str] = {}
         """State of the other hubs, by id."""
         self.before = MemoryStore()
@@ -39,9 +40,9 @@ class Hub:
         await asyncio.gather(self.running, return_exceptions=True)
 
     def _members(self) -> list[Member]:
-        here = Member(node=self.ledger.node, name="here", roles=("hub",), here=True)
+        here = Member(node=self.ledger.node, name="here", roles=(self.role,), here=True)
         others = [
-            Member(node=node, name="other", roles=("hub",), state=state)  # type: ignore[arg-type]
+            Member(node=node, name="other", roles=(self.role,), state=state)  # type: ignore[arg-type]
             for node, state in self.alive.items()
         ]
         return [here, *others]
@@ -113,6 +114,23 @@ def test_timer_of_a_hub_that_died_rings_at_exactly_one_other(tmp_path: Path) -> 
             await clock.advance(65.0)
             assert sorted(map(len, (two.rang, three.rang))) == [0, 1]
             assert one.rang == []
+
+    scenario(tmp_path, test)
+
+
+def test_of_satellites_that_are_left_without_a_hub_one_rings_a_timer(tmp_path: Path) -> None:
+    async def test(swarm: Swarm, clock: VirtualClock) -> None:
+        async with hubs(swarm, clock, 4) as [hub, *satellites]:
+            for name in ("tea", "eggs", "rice"):
+                await hub.timers.start(60.0, name=name)
+            await all_meet(hub, *satellites)
+            for each in satellites:
+                await until(each.has(3))
+                each.role = "edge"
+                each.alive[hub.ledger.node] = "dead"
+            await hub.end()
+            await clock.advance(61.0)
+            assert sum(len(each.rang) for each in satellites) == 3
 
     scenario(tmp_path, test)
 

@@ -32,6 +32,7 @@ from swarm.messages import (
     SpeechStarted,
     StopSpeaking,
     Trace,
+    Traced,
     Transcribed,
     UtteranceEnded,
     UtteranceStarted,
@@ -145,7 +146,11 @@ class Peer:
 async def running_hub() -> AsyncIterator[Hub]:
     hub = Hub()
     app = web.Application()
-    app.router.add_get("/api/voice", hub.voice.handle)
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        return await hub.voice.handle(request, node=request.query.get("node", ""))
+
+    app.router.add_get("/api/voice", serve)
     runner = web.AppRunner(app, shutdown_timeout=0.5)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -157,8 +162,8 @@ async def running_hub() -> AsyncIterator[Hub]:
 
 
 @asynccontextmanager
-async def peer(hub: Hub, hello: Message | bytes | str | None = None) -> AsyncIterator[Peer]:
-    async with aiohttp.ClientSession() as http, http.ws_connect(hub.url) as socket:
+async def peer(hub: Hub, hello: Message | bytes | str | None = None, *, node: str = "") -> AsyncIterator[Peer]:
+    async with aiohttp.ClientSession() as http, http.ws_connect(f"{hub.url}?node={node}") as socket:
         one = Peer(socket)
         await one.say(Hello("kitchen", area="Kitchen") if hello is None else hello)
         yield one
@@ -218,6 +223,7 @@ def test_messages_of_an_answered_question_come_in_their_order() -> None:
             "first_audio",
             "last_audio",
         ]
+        assert [mark.node for mark in trace.marks] == [*["kitchen"] * 3, *["hub"] * 4, "kitchen"]
         assert (trace.source, trace.satellite, trace.wake_word) == ("voice", "kitchen", "okay_nabu")
         assert (trace.transcript, trace.outcome) == ("what is new", "done")
         assert hub.audio == {"u1": QUESTION}
@@ -603,5 +609,38 @@ def test_messages_about_other_utterances_are_ignored() -> None:
 def test_trace_of_what_never_was_is_none() -> None:
     async def check(hub: Hub) -> None:
         assert await hub.voice.trace_of("nothing", timeout_s=0.01) is None
+
+    with_hub(check)
+
+
+# ---- satellites of other machines
+
+
+def test_satellites_of_two_machines_with_one_name_are_two_satellites() -> None:
+    async def check(hub: Hub) -> None:
+        async with peer(hub) as own, peer(hub, node="abcdefgh") as far, peer(hub, node="abcdxyz") as farther:
+            for one in (own, far, farther):
+                await one.until(Welcome)
+            await until(lambda: hub.voice.connected == ("kitchen", "kitchen (abcd)", "kitchen (abcdxyz)"))
+            assert await hub.voice.announce("kitchen (abcd)", "Tea is ready.")
+            assert (await far.until(SpeechEnded)).text == "Tea is ready."
+            async with peer(hub, node="abcdefgh") as again:  # its old line is dead and it noticed first
+                await again.until(Welcome)
+                assert await far.ended() is not None
+                assert hub.voice.connected == ("kitchen", "kitchen (abcd)", "kitchen (abcdxyz)")
+                await own.ask("u1")
+                await own.until(SpeechEnded)
+        await until(lambda: hub.voice.connected == ())
+
+    with_hub(check)
+
+
+def test_satellite_that_wants_traces_gets_those_of_its_utterances() -> None:
+    async def check(hub: Hub) -> None:
+        async with peer(hub, Hello("kitchen", traces=True)) as one:
+            await one.ask("u1")
+            await one.until(SpeechEnded)
+            await one.say(PlaybackFinished("u1"))
+            assert (await one.until(Traced)).trace == hub.traces["u1"]
 
     with_hub(check)

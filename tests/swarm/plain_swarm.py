@@ -20,13 +20,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
-import aiohttp
 from aiohttp import web
 
 from swarm.errors import NodeUnreachable
-from swarm.link_transport import MAX_MESSAGE_BYTES, PATH, LinkServer, LinkTransport
+from swarm.link_transport import PATH, PROTOCOL, LinkServer, LinkTransport
 from swarm.peer import Peer
 from swarm.routing import RoutingSection
+from swarm.switching import ask_to_switch
 from swarm.task import Priority
 from swarm.task_api import TaskApi
 from swarm.worker import TaskEngine, Worker
@@ -53,9 +53,6 @@ class TaskNode:
         self.closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._session = await self.closing.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        )
         self.worker = Worker(self.node, self._engines, waiting=self._waiting)
         self.transport = LinkTransport(self._connect, refused=lambda node: self.peer.peer_refused(node))
         with socket.create_server(("127.0.0.1", self._port)) as listening:
@@ -101,18 +98,23 @@ class TaskNode:
             await asyncio.gather(task, return_exceptions=True)
 
     @asynccontextmanager
-    async def _connect(self, node: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        addresses = self.peer.membership.addresses(node)
+    async def _connect(self, node: str) -> AsyncIterator[asyncio.Transport]:
         try:
-            async with self._session.ws_connect(
-                f"http://{addresses[0]}{PATH}",
-                headers={"X-Node": self.node},
-                max_msg_size=MAX_MESSAGE_BYTES,
-                compress=0,
-            ) as socket:
-                yield socket
-        except (aiohttp.ClientError, OSError) as error:
+            async with link_to(self.peer.membership.addresses(node)[0], self.node) as connection:
+                yield connection
+        except OSError as error:
             raise NodeUnreachable(f"{node}: {error}") from error
+
+
+@asynccontextmanager
+async def link_to(address: str, node: str) -> AsyncIterator[asyncio.Transport]:
+    """A link of `node` to that address, without a calling end."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield await ask_to_switch(reader, writer, PATH, PROTOCOL, host=address, headers={"X-Node": node})
+    finally:
+        writer.transport.abort()
 
 
 def now() -> float:

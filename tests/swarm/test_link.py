@@ -132,8 +132,6 @@ def test_orders_on_one_link_are_bounded() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        b"\x01",
-        struct.pack("!BII", ORDER, 1, 100) + b"{}",
         struct.pack("!BII", ORDER, 1, 2**31),
         struct.pack("!BII", ORDER, 1, 2) + b"{}",
         struct.pack("!BII", BEAT, 0, 1) + b"\xff",
@@ -145,6 +143,32 @@ def test_what_is_no_record_is_malformed(message: bytes) -> None:
     _, serving, *_ = pair()
     with pytest.raises(MalformedMessage):
         serving.received(message)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 9, 10, 50, 10_000])
+def test_records_come_in_pieces_of_any_size(size: int) -> None:
+    calling, serving, service, up, down = pair()
+    answers = Answers()
+    for _ in range(3):
+        calling.order(ASKED, answers)
+    sent = b"".join(up)
+    for begin in range(0, len(sent), size):
+        serving.received(sent[begin : begin + size])
+    for _, order, receiver in service.orders:
+        assert order == ASKED
+        receiver.data(b"")
+        receiver.data(b"x" * 1000)
+    sent = b"".join(down)
+    for begin in range(0, len(sent), size):
+        calling.received(sent[begin : begin + size])
+    assert answers.all == [b"", b"x" * 1000] * 3
+
+
+def test_a_record_that_is_too_large_is_not_waited_for() -> None:
+    _, serving, *_ = pair()
+    serving.received(struct.pack("!BII", ORDER, 1, 2**31)[:8])
+    with pytest.raises(MalformedMessage, match="exceeds"):
+        serving.received(struct.pack("!BII", ORDER, 1, 2**31)[8:])
 
 
 def test_a_stream_number_is_used_once() -> None:

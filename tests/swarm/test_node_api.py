@@ -22,8 +22,35 @@ from swarm.identity import Identity
 from swarm.node_api import NodesPort, Refused, asking_node, build_nodes_app, json_answer
 from swarm.peer_session import Layer, PeerRefused, PeerUnreachable, identify
 from swarm.renewal import Renewal
+from swarm.switching import switch
 from tests.buses import free_port, until
 from tests.swarm.enrolled import Member, founder, member, rogue_context
+
+
+class Echo(asyncio.Protocol):
+    """Says what it hears."""
+
+    former: asyncio.BaseProtocol
+    connection: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.lost = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += data
+        self.connection.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+        self.former.connection_lost(exc)
+
+
+class Heard(Echo):
+    """Notes what it hears."""
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += data
 
 
 class Tasks:
@@ -39,6 +66,7 @@ class Tasks:
             web.post("/v1/task", self.echo),
             web.get("/v1/stream", self.stream),
             web.get("/v1/ws", self.websocket),
+            web.get("/v1/bare", self.bare),
             web.get("/v1/fail/{how}", self.fail),
         ]
 
@@ -73,6 +101,14 @@ class Tasks:
         finally:
             self.streaming -= 1
         return ws
+
+    async def bare(self, request: web.Request) -> web.StreamResponse:
+        echo = Echo()
+        echo.former = (connection := await switch(request, "echo")).get_protocol()
+        echo.connection = connection
+        connection.set_protocol(echo)
+        await echo.lost.wait()
+        raise ConnectionResetError
 
     async def fail(self, request: web.Request) -> web.Response:
         match request.match_info["how"]:
@@ -191,6 +227,40 @@ def test_error_is_told_as_json_and_the_asker_gets_it_whole(tmp_path: Path) -> No
             with pytest.raises(PeerRefused, match="no WebSocket"):
                 async with session.websocket("/v1/task"):
                     pass
+            with pytest.raises(PeerRefused, match="does not speak echo") as refused:
+                async with session.switched("/v1/task", "echo"):
+                    pass
+            assert refused.value.status == 200
+            with pytest.raises(PeerRefused) as refused:
+                async with session.switched("/v1/bare", "tennis"):
+                    pass
+            assert refused.value.status == 426
+
+
+def test_connection_that_left_http_is_cut_with_the_session_or_by_a_revocation(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first, second = await two_nodes(tmp_path)
+        async with first.serving(Tasks().routes()) as port, second.asking() as peers, asyncio.timeout(10):
+            second.knows(first, port)
+            async with peers[first.node_id].switched("/v1/bare", "echo") as connection:
+                said = Heard()
+                said.former, said.connection = connection.get_protocol(), connection
+                connection.set_protocol(said)
+                connection.write(b"hello")
+                await until(lambda: said.heard == b"hello")
+                assert port.connections == 1
+            await said.lost.wait()
+            await until(lambda: port.connections == 0)
+            with pytest.raises(PeerUnreachable, match="cut here"):
+                async with peers[first.node_id].switched("/v1/bare", "echo"):
+                    peers._drop(first.node_id)
+                    await asyncio.Event().wait()
+            async with peers[first.node_id].switched("/v1/bare", "echo") as connection:
+                said = Heard()
+                said.former, said.connection = connection.get_protocol(), connection
+                connection.set_protocol(said)
+                await first.trust.revoke(second.node_id)
+                await said.lost.wait()
 
     asyncio.run(scenario())
 

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarm.capability import Capability, Member, Run, Speed
+from swarm.capability import Capability, Member, Run, Speed, answer_units
 from swarm.circuit import Circuits
-from swarm.placement import Choice, Nowhere, PlacementTask, choose_node, explain
+from swarm.placement import TRIES, Choice, Nowhere, PlacementTask, choose_node, explain
 from swarm.routing import NoRoute, Route, RoutingSection, Rule, route
 from swarm.task import TaskRequest
 
@@ -26,6 +26,8 @@ def model(speed: Speed = FAST, *, name: str = "m", **fields: object) -> Capabili
 
 
 TASK = PlacementTask("t", "generate", output_units=100)
+UNKNOWN = Speed()
+"""Of a model that never ran."""
 FULL: dict[str, Any] = {"slots": 1, "running": 1, "waiting": 1}
 
 CASES: dict[str, tuple[PlacementTask, list[Member], str | None]] = {
@@ -80,6 +82,16 @@ CASES: dict[str, tuple[PlacementTask, list[Member], str | None]] = {
         [member("a", model())],
         "a",
     ),
+    "no model of unknown size where a small one is asked for": (
+        msgspec.structs.replace(TASK, size="small"),
+        [member("a", model(size="any"))],
+        None,
+    ),
+    "a model of unknown size where a tiny one may stand in": (
+        msgspec.structs.replace(TASK, size="medium", fallback_size="tiny"),
+        [member("a", model(size="any"))],
+        "a",
+    ),
     "a larger model": (msgspec.structs.replace(TASK, size="tiny"), [member("a", model())], "a"),
     "who knows the conversation": (
         msgspec.structs.replace(TASK, prefix="talk", input_units=4000),
@@ -111,6 +123,66 @@ CASES: dict[str, tuple[PlacementTask, list[Member], str | None]] = {
         TASK,
         [member("a", model(slots=4, running=2)), member("b", model(slots=4, running=1))],
         "b",
+    ),
+    "by the same length of the answer for all": (
+        msgspec.structs.replace(TASK, output_units=0.0),
+        [
+            member("gpu", model(msgspec.structs.replace(FAST, output_units=500))),
+            member("pi", model(msgspec.structs.replace(SLOW, output_units=5))),
+        ],
+        "gpu",
+    ),
+    "by the same length of the question for all": (
+        msgspec.structs.replace(TASK, input_units=0.0, output_units=1.0),
+        [
+            member("gpu", model(msgspec.structs.replace(FAST, input_units=20_000))),
+            member("pi", model(msgspec.structs.replace(SLOW, input_units=50))),
+        ],
+        "gpu",
+    ),
+    "an unknown one beside one that is slow": (TASK, [member("pi", model(SLOW)), member("new", model(UNKNOWN))], "new"),
+    "an unknown one though it must load its model": (
+        TASK,
+        [member("pi", model(SLOW)), member("new", model(UNKNOWN, warm=False))],
+        "new",
+    ),
+    "no unknown one where a person is answered within a second": (
+        msgspec.structs.replace(TASK, output_units=50.0),
+        [member("gpu", model()), member("new", model(UNKNOWN))],
+        "gpu",
+    ),
+    "an unknown one for what can wait": (
+        msgspec.structs.replace(TASK, output_units=50.0, priority="background"),
+        [member("gpu", model(slots=4)), member("new", model(UNKNOWN))],
+        "new",
+    ),
+    "no unknown one that is being measured": (
+        TASK,
+        [member("pi", model(SLOW)), member("new", model(UNKNOWN, slots=4, running=1))],
+        "pi",
+    ),
+    "an unknown one when all known are busy for long": (
+        TASK,
+        [
+            member("pi", model(SLOW, **FULL, backlog_s=(60.0,))),
+            member("new", model(UNKNOWN, slots=4, running=1)),
+        ],
+        "new",
+    ),
+    "no unknown one that failed at being measured": (
+        TASK,
+        [member("pi", model(SLOW)), member("new", model(UNKNOWN, fruitless=TRIES))],
+        "pi",
+    ),
+    "no unknown one that may be dead": (
+        TASK,
+        [member("pi", model(SLOW)), member("new", model(UNKNOWN), state="suspect")],
+        "pi",
+    ),
+    "no unknown one that likely misses the deadline": (
+        msgspec.structs.replace(TASK, left_s=10.0),
+        [member("pi", model(SLOW)), member("new", model(UNKNOWN, warm=False))],
+        "pi",
     ),
 }
 
@@ -175,6 +247,38 @@ def test_every_node_is_explained() -> None:
     )
 
 
+def test_a_trial_is_explained_as_one() -> None:
+    members = [member("pi", model(SLOW)), member("new", model(UNKNOWN, warm=False)), member("gpu", model(FAST))]
+    task = msgspec.structs.replace(TASK, output_units=0.0)
+    decision = choose_node(task, members, 0.0)
+    assert isinstance(decision, Choice)
+    assert decision.trial
+    assert decision.model == "m"
+    assert [line.split(" (")[0] for line in explain(task, decision)] == [
+        "the new: chosen to learn how fast it is, m in 10.11 s",
+        "the gpu: passed over this once, m in 1.02 s",
+        "the pi: slower, m in 10.21 s",
+    ]
+    assert "load 5.00; a guess, nothing measured yet" in explain(task, decision)[0]
+    plain = choose_node(task, [members[0], members[2]], 0.0)
+    assert isinstance(plain, Choice)
+    assert not plain.trial
+
+
+def test_only_one_task_of_a_sender_at_once_is_a_trial() -> None:
+    members = [member("pi", model(SLOW, slots=9)), member("new", model(UNKNOWN, slots=9))]
+    decision = choose_node(TASK, members, 0.0, sent={("new", "generate", "m"): 1})
+    assert isinstance(decision, Choice)
+    assert (decision.node, decision.trial) == ("pi", False)
+
+
+def test_each_model_of_a_node_is_tried() -> None:
+    node = member("pi", model(SLOW), model(UNKNOWN, name="new", warm=False))
+    decision = choose_node(TASK, [node], 0.0)
+    assert isinstance(decision, Choice)
+    assert (decision.model, decision.trial, len(decision.forecasts)) == ("new", True, 1)
+
+
 def test_nowhere_tells_busy_from_impossible() -> None:
     impossible = choose_node(TASK, [member("a")], 0.0)
     avoided = choose_node(TASK, [member("a", model())], 0.0, avoid={"a": "is full"})
@@ -206,6 +310,27 @@ def test_a_cold_run_teaches_loading_and_not_reading() -> None:
     cold = warm.after(Run(100, 10, first_s=6.21, total_s=7.21, cold=True))
     assert cold.input_s == warm.input_s
     assert cold.load_s == pytest.approx(5.5)  # between the guess of 5 and the 6 measured
+
+
+def test_a_run_that_was_stopped_tells_how_fast_it_was_and_not_how_long_answers_are() -> None:
+    stopped = Speed().after(Run(100, 11, first_s=0.21, total_s=1.21, whole=False))
+    assert stopped.output_s == pytest.approx(0.1)
+    assert stopped.output_units == Speed().output_units
+    stuck = stopped.after(Run(100, 0, first_s=60.0, total_s=60.0, first_units=0, whole=False))
+    assert stuck.input_s > 0.2
+    assert stuck.output_s == stopped.output_s
+
+
+def test_an_answer_in_one_piece_is_all_reading() -> None:
+    once = Speed().after(Run(3.0, 5, first_s=0.31, total_s=0.31, first_units=5))
+    assert once.run_s(3.0) == pytest.approx(0.31)
+
+
+@pytest.mark.parametrize(
+    ("text", "audio", "units"), [("four", b"", 1.0), ("", bytes(16_000), 0.5), ("", b"", 1.0), ("ab", b"", 0.5)]
+)
+def test_answers_are_measured_by_their_content(text: str, audio: bytes, units: float) -> None:
+    assert answer_units(text, audio) == units
 
 
 # ---- routing

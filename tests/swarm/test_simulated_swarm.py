@@ -11,6 +11,7 @@ import pytest
 
 from swarm.membership import BEAT_S
 from swarm.peer import Peer
+from swarm.placement import TRIES
 from swarm.simulation.clock import run_virtual
 from swarm.simulation.network import SimulatedNetwork
 from swarm.task import Ended, Piece, Restarted, TaskRequest, read_events
@@ -23,7 +24,9 @@ NODES, TASKS, ARRIVALS_S = 50, 1000, 60.0
 class Machine:
     """A machine whose daemon can be killed and started."""
 
-    def __init__(self, swarm: SimulatedSwarm, number: int) -> None:
+    def __init__(self, swarm: SimulatedSwarm, number: int, engines: list[TaskEngine] | None = None) -> None:
+        """Without `engines` the number says what it can do."""
+        self.given = engines
         self.id = f"node{number:02}"
         self.number = number
         self.swarm = swarm
@@ -32,6 +35,8 @@ class Machine:
         self.start()
 
     def engines(self) -> list[TaskEngine]:
+        if self.given is not None:
+            return self.given
         if self.number < 5:
             return [TokenEngine("big", size="medium", slots=4, first_s=0.2, word_s=0.02, load_s=2.0)]
         if self.number < 20:
@@ -66,12 +71,12 @@ class Machine:
 
 
 class SimulatedSwarm:
-    def __init__(self, seed: int, tasks: int = TASKS) -> None:
+    def __init__(self, seed: int, tasks: int = TASKS, nodes: int = NODES) -> None:
         self.tasks = tasks
         self.random = Random(seed)
         self.network = SimulatedNetwork(self.random, delay_s=(0.0005, 0.02), loss=0.03)
         self.machines: list[Machine] = []
-        for number in range(NODES):
+        for number in range(nodes):
             self.machines.append(Machine(self, number))
         self.outcomes: Counter[str] = Counter()
         self.restarts = 0
@@ -204,3 +209,72 @@ def test_a_seed_gives_the_same_run_every_time() -> None:
         return swarm.outcomes, swarm.kills, swarm.restarts, asyncio.get_running_loop().time()
 
     assert run_virtual(scenario()) == run_virtual(scenario())
+
+
+def _served_beside(known: TokenEngine, new: TokenEngine, *, tasks: int = 20) -> tuple[int, list[str]]:
+    """How many of so many tasks, one after the other, a machine serves that joins beside one that is known; and how
+    each ended."""
+
+    async def scenario() -> tuple[int, list[str]]:
+        swarm = SimulatedSwarm(5, nodes=0)
+        swarm.network.loss = 0.0
+        outcomes: list[str] = []
+
+        async def join(number: int, engines: list[TaskEngine]) -> None:
+            swarm.machines.append(Machine(swarm, number, engines))
+            await asyncio.sleep(2 * BEAT_S)
+
+        async def ask_at_the_entry(key: str) -> None:
+            outcome = await swarm.follow(swarm.machines[0], ask(20, key=key, deadline_s=60.0))
+            assert outcome is not None
+            outcomes.append(outcome)
+            await asyncio.sleep(2 * BEAT_S)  # until the entry has heard what it took
+
+        await join(0, [])
+        await join(1, [known])
+        for number in range(3):
+            await ask_at_the_entry(f"known{number}")
+        before = known.started
+        await join(2, [new])
+        for number in range(tasks):
+            await ask_at_the_entry(f"new{number}")
+        assert known.started - before + new.started >= tasks
+        for machine in swarm.machines:
+            await machine.kill()
+        return new.started, outcomes
+
+    return run_virtual(scenario())
+
+
+def test_fast_machine_that_joins_beside_a_slow_one_soon_serves_nearly_all() -> None:
+    slow, fast = TokenEngine(first_s=1.0, word_s=0.5), TokenEngine(first_s=0.1, word_s=0.02, load_s=8.0)
+    served, outcomes = _served_beside(slow, fast)
+    assert served == 20
+    assert set(outcomes) == {"done"}
+
+
+def test_slow_machine_that_joins_beside_a_fast_one_serves_one_task_and_no_more() -> None:
+    slow, fast = TokenEngine(first_s=1.0, word_s=0.5), TokenEngine(first_s=0.5, word_s=0.1)
+    served, outcomes = _served_beside(fast, slow)
+    assert served == 1
+    assert set(outcomes) == {"done"}
+
+
+def test_slow_machine_is_not_tried_at_all_where_answers_come_within_a_second() -> None:
+    slow, fast = TokenEngine(first_s=1.0, word_s=0.5), TokenEngine(first_s=0.1, word_s=0.02)
+    served, _ = _served_beside(fast, slow)
+    assert served == 0
+
+
+def test_machine_too_slow_for_the_deadline_costs_one_task() -> None:
+    stuck, fast = TokenEngine(first_s=300.0), TokenEngine(first_s=0.5, word_s=0.1)
+    served, outcomes = _served_beside(fast, stuck)
+    assert served == 1
+    assert sorted(outcomes) == [*["done"] * 22, "expired"]
+
+
+def test_machine_that_fails_at_everything_costs_no_task_and_is_left_alone() -> None:
+    broken, fast = TokenEngine(break_after=0), TokenEngine(first_s=0.5, word_s=0.1)
+    served, outcomes = _served_beside(fast, broken)
+    assert served == TRIES
+    assert set(outcomes) == {"done"}

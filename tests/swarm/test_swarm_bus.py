@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -93,8 +94,10 @@ def enroller_of(hubs: list[Member]) -> Member:
 
 @both_brokers
 def test_when_the_broker_of_the_hub_in_charge_is_killed_all_follow_the_next_and_return(
-    kind: str, tmp_path: Path
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("swarm.bus_choice.STEADY_S", (1.0, 60.0))
+
     async def scenario() -> None:
         swarm, members = Swarm(), await ranked_hubs(tmp_path, 2)
         attic = await member(enroller_of(members), tmp_path / "attic")
@@ -126,7 +129,8 @@ def test_when_the_broker_of_the_hub_in_charge_is_killed_all_follow_the_next_and_
             await kill(brokers[0])
             own = swarm.nodes.pop(first.member.node_id)  # it is dead to the others, and knows nobody
             await until(lambda: swarm.all_at(second))
-            assert reasons[0] == "they wait for one of the 2 hubs to take over the bus"
+            # Either the connection is lost first, or the hub is missed first.
+            assert re.fullmatch("they wait for (one of the 2 hubs|the hub) to take over the bus", reasons[0])
             assert reasons[1] == ""
             await bus.bus.wait_subscribed()
             await swarm.nodes[second.member.node_id].bus.publish("home/lamp/set", "on")
@@ -160,18 +164,19 @@ def test_with_one_of_three_nats_servers_killed_presence_retained_messages_and_co
             bus = await closing.enter_async_context(swarm.on_bus(attic))
             await until(lambda: swarm.all_see(attic, *members), seconds=60)
             heard: list[bytes] = []
-            bus.bus.subscribe("home/lamp/set", lambda _, payload: heard.append(payload))
+            # With QoS 1 the cluster agrees on a keeper for each subscription, which takes it between 1 s and 30 s.
+            bus.bus.subscribe("home/lamp/set", lambda _, payload: heard.append(payload), qos=0)
             await bus.bus.publish("home/lamp/state", "off", retain=True)
 
             await servers[0].kill()
             await until(lambda: swarm.all_at(swarm.hubs[1]), seconds=60)
             kept: list[bytes] = []
-            bus.bus.subscribe("home/lamp/state", lambda _, payload: kept.append(payload))
+            bus.bus.subscribe("home/lamp/state", lambda _, payload: kept.append(payload), qos=0)
             await bus.bus.wait_subscribed()
             await until(lambda: kept == [b"off"], seconds=60)
             switch = swarm.nodes[swarm.hubs[2].member.node_id].bus
             async with asyncio.timeout(60):
-                while b"on" not in heard:  # while the cluster elects, a subscription may wait to be tried again
+                while b"on" not in heard:  # while the cluster elects, a message may be lost
                     with contextlib.suppress(BusError):
                         await switch.publish("home/lamp/set", "on")
                     await asyncio.sleep(0.05)
@@ -186,6 +191,9 @@ def test_everybody_learns_what_a_node_offers_when_it_changes_and_when_it_goes(ki
         async with one_hub(kind, tmp_path) as (swarm, hub):
             attic = await member(hub.member, tmp_path / "attic")
             async with swarm.on_bus(hub.member, hub) as hubs:
+                await (
+                    hubs.bus.wait_subscribed()
+                )  # so that it hears the attic's first words, not those five seconds later
                 async with swarm.on_bus(attic) as attics:
                     await until(lambda: attic.node_id in hubs.present() and hubs.health(attic.node_id))
                     assert hubs.present()[attic.node_id].name == "attic"

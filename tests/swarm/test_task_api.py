@@ -22,7 +22,7 @@ from swarm.routing import RoutingSection, Rule
 from swarm.task import Ended, Order, Piece, Placed, Restarted, TaskEvent, TaskRequest, read_events
 from swarm.task_api import messages_of
 from swarm.transport import Execution, Receiver
-from tests.swarm.plain_swarm import TaskNode, now, until
+from tests.swarm.plain_swarm import TaskNode, link_to, now, until
 from tests.swarm.token_engine import TokenEngine, ask, expected
 
 SSE = {"Accept": "text/event-stream"}
@@ -130,7 +130,7 @@ def test_websocket_carries_the_same_events_and_can_cancel() -> None:
             async with session.ws_connect(f"{a.url}/api/tasks/{task}/stream") as socket:
                 got = [json.loads((await socket.receive()).data) for _ in range(3)]
                 assert [each["number"] for each in got] == [1, 2, 3]
-                assert got[2]["event"] == {"event": "piece", "text": "w1 "}
+                assert got[2]["event"] == {"event": "piece", "text": "w1  "}
                 await socket.send_str("cancel")
                 assert json.loads((await socket.receive()).data) == {
                     "number": 4,
@@ -391,7 +391,8 @@ def test_broken_connection_costs_nothing_when_the_node_lives() -> None:
             response = await session.post(f"{a.url}/api/tasks", data=body(ask(6)), headers=SSE)
             await engine.held.wait()
             link = a.transport._links["b"]
-            link.lose("reset", "the cable was touched")
+            assert link.wire.connection is not None
+            link.wire.connection.abort()
             engine.go_on.set()
             events = await events_of(response)
             assert text_of(events) == expected(6)
@@ -422,12 +423,15 @@ def test_node_is_used_right_after_it_is_announced_and_not_after_it_left() -> Non
 def test_peer_that_speaks_as_another_loses_its_link() -> None:
     async def scenario(session: aiohttp.ClientSession) -> None:
         async with TaskNode("a") as a:
-            for record in (b"\x00", b"\x03" + bytes(4) + (2).to_bytes(4, "big") + b"{}"):
-                async with session.ws_connect(f"{a.url}/v1/link", headers={"X-Node": "rogue"}) as socket:
-                    await socket.send_bytes(record)
-                    assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+            for record in (bytes(9), b"\x03" + bytes(4) + (2).to_bytes(4, "big") + b"{}"):
+                async with link_to(a.address, "rogue") as link:
+                    link.set_protocol(asyncio.Protocol())
+                    link.write(record)
+                    await until(link.is_closing)
             async with session.get(f"{a.url}/v1/link") as response:
                 assert response.status == 403
+            async with session.get(f"{a.url}/v1/link", headers={"X-Node": "b"}) as response:
+                assert response.status == 426
             assert a.peer.membership.members(now()) == ()
 
     http(scenario)

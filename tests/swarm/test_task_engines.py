@@ -19,6 +19,7 @@ from swarm.routing import RoutingSection
 from swarm.task import Piece, Restarted, SizeClass, TaskRequest
 from swarm.task_engines import GenerateEngine, ModelOffer, SynthesizeEngine, TranscribeEngine, size_of
 from swarm.task_stream import SwarmGenerator, follow
+from swarm.trace import watched
 
 
 class Model:
@@ -209,13 +210,27 @@ def test_model_is_offered_with_as_many_slots_as_its_server_has() -> None:
     run(check)
 
 
+def test_speech_engines_are_warm_once_their_models_are_loaded() -> None:
+    async def check() -> None:
+        node, loaded = peer(), False
+        node.worker.offer(SynthesizeEngine(Voice(), loaded=lambda: loaded))
+        node.worker.offer(TranscribeEngine(Ear(), loaded=lambda: loaded))
+        assert [each.warm for each in node.worker.capabilities()] == [False, False]
+        loaded = True
+        assert [each.warm for each in node.worker.capabilities()] == [True, True]
+
+    run(check)
+
+
 def test_question_goes_to_the_swarms_model() -> None:
     async def check() -> None:
         node, model = peer(), Model()
         node.worker.offer(GenerateEngine(model, "tiny:1b"))
         generator = SwarmGenerator(node.dispatcher, node.members, own=model)
         assert await generator.available() == "tiny:1b"
-        assert [text async for text in generator.generate([ChatMessage("user", "hi")], timeout_s=60)] == ["one ", "two"]
+        with watched() as work:
+            said = [text async for text in generator.generate([ChatMessage("user", "hi")], timeout_s=60)]
+        assert (said, work.node) == (["one ", "two"], "attic")
         model.breaks = True
         with pytest.raises(EngineError, match="the model broke"):
             [text async for text in generator.generate([ChatMessage("user", "hi")], timeout_s=60)]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from swarm.capability import Speed
 from swarm.event_log import AnswerTooLong, EventLog
 from swarm.simulation.clock import run_virtual
 from swarm.task import Accepted, Finished, Order, Over, Piece, Refused, TaskRequest, event_bytes, read_events
@@ -273,6 +274,44 @@ def test_speed_warmth_and_conversations_are_what_was_measured() -> None:
         assert capability.speed.output_s == pytest.approx(0.2)
         assert capability.speed.runs == 2
         assert capability.speed.load_s == pytest.approx(3.4, abs=0.2)  # all of the first wait but a guess for reading
+
+    virtual(scenario)
+
+
+def test_run_that_was_stopped_tells_of_its_speed_and_one_that_taught_nothing_is_counted() -> None:
+    async def scenario() -> None:
+        engine = TokenEngine(first_s=0.5, word_s=0.2)
+        worker = Worker("n", [engine])
+        for key, stopped_after_s, runs, fruitless in [
+            ("early", 0.05, 0, 1),
+            ("again", 0.05, 0, 2),
+            ("late", 5.0, 1, 0),
+        ]:
+            execution = worker.execute(order(key, 100), Receipts())
+            await asyncio.sleep(stopped_after_s)
+            execution.cancel()
+            await asyncio.sleep(0.01)
+            capability = worker.capabilities()[0]
+            assert (capability.speed.runs, capability.fruitless) == (runs, fruitless)
+        assert capability.speed.output_s == pytest.approx(0.2, rel=0.1)
+        assert capability.speed.output_units == Speed().output_units
+
+    virtual(scenario)
+
+
+def test_speed_is_known_again_when_a_model_comes_back() -> None:
+    async def scenario() -> None:
+        engine = TokenEngine(first_s=0.5, word_s=0.2)
+        worker = Worker("n", [engine])
+        receiver = Receipts()
+        worker.execute(order("t"), receiver)
+        await receiver.ended.wait()
+        before = worker.capabilities()[0].speed
+        worker.withdraw("generate", "tiny")
+        assert worker.capabilities() == ()
+        worker.offer(engine)
+        assert worker.capabilities()[0].speed == before
+        assert before.runs == 1
 
     virtual(scenario)
 

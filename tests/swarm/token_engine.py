@@ -1,4 +1,4 @@
-"""A language model that says `w0 w1 w2 …`, at a set speed, and can be cancelled, stalled and broken."""
+"""A language model that says `w0  w1  w2  …`, four characters a word; has a set speed; can be stalled and broken."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class TokenEngine:
                     raise EngineError("the model broke", hint="mend it")
                 if self.word_s and number:
                     await asyncio.sleep(self.word_s)
-                yield Piece(text=f"w{number} ")
+                yield Piece(text=f"w{number:<3}")
             done = True
         finally:
             self.running -= 1
@@ -88,4 +88,4 @@ def ask(words: int = 5, **fields: object) -> TaskRequest:
 
 
 def expected(words: int) -> str:
-    return "".join(f"w{number} " for number in range(words))
+    return "".join(f"w{number:<3}" for number in range(words))

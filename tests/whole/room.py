@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from edge.line import UrlConnector
 from edge.satellite import BeginUtterance, HubConnected, MicrophoneFound
 from edge.service import Happening, Satellite
 from edge.sinks import AudioSink, CollectingSink
@@ -90,7 +91,7 @@ async def room_at(
     """A room whose satellite is connected to the node. Without `wake` it is push to talk."""
     room = Room()
     room.satellite = Satellite(
-        url=url,
+        hub=UrlConnector(url),
         name=name,
         area=area,
         source=room,

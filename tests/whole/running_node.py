@@ -52,7 +52,7 @@ class RunningNode:
         folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(_toml(own, SILENT, sections or {}))
         self._demo_home = demo_home
-        self._program = ["-c", f"{prelude}\nfrom swarm.cli import main\nmain()"] if prelude else ["-m", "swarm"]
+        self._program = program(prelude)
         self._process: subprocess.Popen[bytes] | None = None
         self._log_begins = 0
 
@@ -217,6 +217,11 @@ def wait_until(condition: Callable[[], T], complaint: str | Callable[[], str] = 
 async def until(condition: Callable[[], T], complaint: str | Callable[[], str] = "", *, seconds: float = 20.0) -> T:
     """`wait_until` beside a loop that goes on: what a satellite of this process sends is sent meanwhile."""
     return await asyncio.to_thread(wait_until, condition, complaint, seconds=seconds)
+
+
+def program(prelude: str) -> list[str]:
+    """Python's arguments for a node's process that runs `prelude` first."""
+    return ["-c", f"{prelude}\nfrom swarm.cli import main\nmain()"] if prelude else ["-m", "swarm"]
 
 
 def reachable(node: RunningNode) -> bool:

@@ -14,7 +14,7 @@ import psutil
 from swarm.swarm_client import SwarmClient, find_swarm_node
 from swarm.swarm_view import NodeView
 from tests.buses import free_port
-from tests.whole.running_node import RunningNode, assert_no_surprise, wait_until
+from tests.whole.running_node import RunningNode, assert_no_surprise, program, wait_until
 
 WORKER: Mapping[str, Mapping[str, object]] = {"swarm": {"roles": ["worker"]}}
 
@@ -50,6 +50,10 @@ class Machine(RunningNode):
     def has_demo_home(self) -> None:
         """From its next start on."""
         self._demo_home = True
+
+    def runs_first(self, prelude: str) -> None:
+        """Python that runs in the node's process before it begins, from its next start on."""
+        self._program = program(prelude)
 
     def swarm(self) -> SwarmClient:
         return find_swarm_node(self.state, timeout_s=20.0)

@@ -5,6 +5,7 @@ The tests share the machines; each leaves them as it found them.
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,6 +53,20 @@ class Home:
         seen = self.hub.view().get(machine.name)
         return seen is not None and "generate" in (each["kind"] for each in seen["capabilities"])
 
+    def task_at_the_weakest(self) -> str:
+        """Has a task done that came in there; by which machine."""
+        body = json.dumps({"type": "generate", "payload": {"prompt": QUESTION}})
+        url = json.loads((self.weakest.state / "node.json").read_bytes())["url"]
+        told = self.weakest.host.run("curl", "-sSN", "-H", "Accept: text/event-stream", "-d", body, f"{url}/api/tasks")
+        events = [json.loads(line[6:]) for line in told.splitlines() if line.startswith("data: ")]
+        assert (events[-1]["event"], events[-1]["outcome"]) == ("ended", "done"), told
+        names = {each["node"]: name for name, each in self.weakest.view().items()}
+        return names[[each for each in events if each["event"] == "placed"][-1]["node"]]
+
+    def why(self) -> str:
+        """What was said of the latest tasks at the weakest."""
+        return "\n".join("\n".join(each["why"]) for each in json.loads(self.weakest.did("tasks", "--json"))[:5])
+
     def who_was_asked(self, *machines: Machine) -> Machine:
         """Waits until one of these models is asked."""
         counts = {each.name: self.models[each.name].lines.count("asked") for each in machines}
@@ -74,7 +89,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         weakest = Machine(net.hosts[4], folder / net.hosts[4].name)
         models = {
             each.name: each.host.python("-m", "tests.fake_ollama", "--port", str(MODEL_PORT), "--pause-s", pause)
-            for each, pause in ((fast, "0.05"), (slow, "0.3"))
+            for each, pause in ((fast, "0.1"), (slow, "0.4"))
         }
         hub.did("init")
         hub.start()
@@ -102,10 +117,10 @@ def test_weakest_machine_is_answered_and_goes_on_when_the_answering_machines_cab
 
 
 def test_weakest_machine_is_answered_by_the_best(home: Home) -> None:
-    # Both have answered by now, so it is known how fast they are.
-    asking = home.weakest.begin("ask", QUESTION)
-    assert home.who_was_asked(home.fast, home.slow) is home.fast
-    assert home.weakest.ended(asking) == ANSWER
+    # The first ones may have to find out which that is, and a busy machine is once believed dead.
+    served = [home.task_at_the_weakest() for _ in range(5)]
+    assert served.count(home.fast.name) >= 3, f"{served}\n{home.why()}"
+    assert home.weakest.did("ask", QUESTION) == ANSWER
 
 
 def test_when_the_answering_machine_is_killed_another_answers(home: Home) -> None:

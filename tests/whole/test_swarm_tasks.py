@@ -24,6 +24,12 @@ from tests.whole.test_language_model import WHISPER, question
 
 QUESTION = "tell me a joke"
 ANSWER = "the answer is forty two."
+RULE = """
+[[routing.rule]]
+type = "announce"
+needs = "synthesize"
+timeout_s = 20
+"""
 
 
 @contextmanager
@@ -55,7 +61,11 @@ async def api(machine: Machine) -> AsyncIterator[aiohttp.ClientSession]:
 
 async def events(response: aiohttp.ClientResponse) -> list[tuple[int, dict[str, Any]]]:
     assert response.status == 200, await response.text()
-    blocks = (await response.text()).split("\n\n")
+    return events_of(await response.text())
+
+
+def events_of(text: str) -> list[tuple[int, dict[str, Any]]]:
+    blocks = text.split("\n\n")
     lines = [block.split("\ndata: ") for block in blocks if block.startswith("id: ")]
     return [(int(head[4:]), json.loads(body)) for head, body in lines]
 
@@ -106,11 +116,14 @@ def test_killed_in_the_middle_the_stream_says_that_it_begins_anew(tmp_path: Path
                 asked = await http.post("/api/tasks", json=generate())
                 receipt = await asked.json()
                 assert asked.status == 202, receipt
-                serving = await asyncio.to_thread(_serving, models)
-                workers[serving].signal(signal.SIGKILL)
+                stream = await http.get(f"/api/tasks/{receipt['task']}/stream")
+                heard = b""
+                while heard.count(b'"piece"') < 2:
+                    heard += await stream.content.readany()
+                workers[_serving(models)].signal(signal.SIGKILL)
                 for model in models:
                     go_on(model)
-                return await events(await http.get(f"/api/tasks/{receipt['task']}/stream"))
+                return events_of((heard + await stream.read()).decode())
 
         heard = asyncio.run(check())
         kinds = [event["event"] for _, event in heard]
@@ -210,6 +223,7 @@ def test_speech_is_recognized_by_the_machine_that_can(tmp_path: Path) -> None:
         ({"type": "dream"}, 422, "no rule for a task of type dream"),
         ({"type": "generate", "payload": {}}, 503, "no node of this swarm can generate"),
         ({"type": "generate", "payload": {}, "model": "gone"}, 503, "no node of this swarm can generate by gone"),
+        ({"type": "plan", "payload": {}}, 503, "no node of this swarm can generate by a small or larger model"),
         ({"typ": "generate"}, 400, "not a task"),
     ],
 )
@@ -222,6 +236,16 @@ def test_task_that_nobody_can_do_is_refused_with_a_reason(
             body = await answer.json()
             assert (answer.status, complaint in body["error"]) == (status, True), body
             assert body["hint"] or status == 400
+
+    asyncio.run(check())
+
+
+def test_routing_table_of_the_configuration_is_used(lonely: Machine) -> None:
+    async def check() -> None:
+        async with api(lonely) as http:
+            body = {"type": "announce", "payload": {"text": "dinner"}}
+            heard = await events(await http.post("/api/tasks", json=body, headers={"Accept": "text/event-stream"}))
+            assert heard[-1][1]["outcome"] == "done"
 
     asyncio.run(check())
 
@@ -246,4 +270,6 @@ def test_payload_that_makes_no_sense_fails_the_task_only(lonely: Machine) -> Non
 def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A worker that belongs to no swarm."""
     with machines(tmp_path_factory.mktemp("lonely"), ("lonely", [WORKER])) as [machine]:
+        with machine.config.open("a") as config:
+            config.write(RULE)
         yield machine.start()
