@@ -237,7 +237,7 @@ class _Carrying:
         """What an attempt's end means: the task's end, or on to the next node."""
         task, now = self._task, self._loop.time()
         match over:
-            case Finished(outcome="done" | "expired"):
+            case Finished(outcome="done" | "expired") | Finished(final=True):
                 return over
             case Finished(outcome="cancelled"):  # not by us: that node ends
                 self._avoid[node] = "stopped it"

@@ -8,7 +8,8 @@
     ├── AudioError           a recording that cannot be used
     │   └── AudioDeviceError a microphone or speaker that is missing or went away
     ├── EngineError          an engine failed at its task
-    │   └── EngineUnavailable  the engine cannot be built here: says what is missing
+    │   ├── EngineUnavailable  the engine cannot be built here: says what is missing
+    │   └── BadPayload       what a task asks makes no sense (swarm.task)
     ├── BusError             the MQTT broker cannot be started or reached
     ├── StorageError         the node cannot write its database (disk full, read-only)
     ├── LedgerError          the ledger cannot do what was asked (swarm.ledger.errors)
@@ -24,6 +25,7 @@
     ├── AnswerTooLong        the answer to a task exceeds its bound (swarm.event_log)
     ├── Refused              what a handler of the nodes' port answers instead (swarm.node_api)
     ├── PeerRefused          another node answered that it does not do this (swarm.peer_session)
+    ├── NotSwitched          a server goes on with HTTP instead of another protocol (swarm.switching)
     └── NodeUnreachable      no node answers where one was expected
         └── PeerUnreachable  another node of the swarm: says which layer failed (swarm.peer_session)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from swarm.errors import MalformedMessage
+from swarm.errors import EngineError, MalformedMessage
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """One request, inflated: minutes of speech, or a long document."""
@@ -219,12 +219,18 @@ class Refused(msgspec.Struct, frozen=True):
     """When there is likely room again, by the speeds that this node measured."""
 
 
+class BadPayload(EngineError):
+    """What a task asks makes no sense: no other engine would do it either."""
+
+
 class Finished(msgspec.Struct, frozen=True):
     """The run is over, all pieces were sent."""
 
     outcome: Outcome
     error: str = ""
     hint: str = ""
+    final: bool = False
+    """It would be so on every node: the task itself is wrong."""
 
 
 LossReason = Literal["refused", "reset", "silent"]

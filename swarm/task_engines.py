@@ -24,8 +24,7 @@ from typing import Annotated, TypeVar, cast
 import msgspec
 
 from swarm.engine import RATE, ChatMessage, Generator, Synthesizer, Transcriber
-from swarm.errors import EngineError
-from swarm.task import Piece, SizeClass, TaskRequest
+from swarm.task import BadPayload, Piece, SizeClass, TaskRequest
 from swarm.worker import Worker
 
 LOOK_EVERY_S = 15.0
@@ -64,11 +63,11 @@ class TranscribePayload(msgspec.Struct, frozen=True):
 
 
 def payload_of(request: TaskRequest, of_type: type[T]) -> T:
-    """The request's payload. Raises `EngineError` that says what is wrong with it."""
+    """The request's payload. Raises `BadPayload` that says what is wrong with it."""
     try:
         return msgspec.json.decode(request.payload, type=of_type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise EngineError(
+        raise BadPayload(
             f"a task of type {request.type:.80} cannot be done with this payload: {error}",
             hint="its form is in the documentation of the task API",
         ) from error
@@ -106,7 +105,7 @@ class GenerateEngine:
         asked = payload_of(request, GeneratePayload)
         messages = asked.messages or (ChatMessage("user", asked.prompt),)
         if not asked.messages and not asked.prompt:
-            raise EngineError("the task asks nothing", hint="put `messages` or `prompt` into its payload")
+            raise BadPayload("the task asks nothing", hint="put `messages` or `prompt` into its payload")
         pieces = self._generator.generate(messages, timeout_s=request.deadline_s or GENERATE_S)
         async with aclosing(cast("AsyncGenerator[str, None]", pieces)) as texts:
             async for text in texts:
@@ -168,7 +167,7 @@ class TranscribeEngine:
         """See `swarm.worker.TaskEngine`."""
         asked = payload_of(request, TranscribePayload)
         if not asked.audio or len(asked.audio) % 2:
-            raise EngineError("the recording is empty or cut short", hint=f"16-bit mono pcm of {RATE} Hz, in Base64")
+            raise BadPayload("the recording is empty or cut short", hint=f"16-bit mono pcm of {RATE} Hz, in Base64")
         stream = await self._transcriber.open(language=asked.language)
         try:
             await stream.feed(asked.audio)

@@ -22,6 +22,7 @@ from swarm.structured_log import log_context
 from swarm.task import (
     PRIORITIES,
     Accepted,
+    BadPayload,
     Finished,
     Order,
     Outcome,
@@ -192,23 +193,24 @@ class Worker:
         except asyncio.CancelledError:
             finished = Finished(run.stopped_as)
         except MycoswarmError as error:
-            finished = Finished("failed", str(error), error.hint)
+            finished = Finished("failed", str(error), error.hint, final=isinstance(error, BadPayload))
         except Exception:  # noqa: BLE001 an engine's bug ends its run, not the node
             _log.exception("%s failed at a task of kind %s", engine.model, engine.kind)
             finished = Finished("failed", f"{engine.model} failed at this task", "the log of its node says why")
         now = self._loop.time()
-        run.stand.ended(
-            order.request,
-            Run(
-                input_units=order.request.input_units,
-                output_units=units,
-                first_s=(first_at or now) - began,
-                total_s=now - began,
-                cold=cold,
-                first_units=first_units,
-                whole=finished.outcome == "done",
-            ),
-        )
+        if not finished.final:  # which tells nothing of the engine
+            run.stand.ended(
+                order.request,
+                Run(
+                    input_units=order.request.input_units,
+                    output_units=units,
+                    first_s=(first_at or now) - began,
+                    total_s=now - began,
+                    cold=cold,
+                    first_units=first_units,
+                    whole=finished.outcome == "done",
+                ),
+            )
         self._done_with(run, finished)
 
     def _done_with(self, run: _Run, finished: Finished) -> None:

@@ -106,6 +106,23 @@ def test_tasks_that_ended_are_remembered_for_a_while_and_so_many() -> None:
     dispatching(does, scenario)
 
 
+@pytest.mark.parametrize(("final", "asked"), [(True, 1), (False, 2)], ids=["wrong task", "failing engine"])
+def test_task_that_is_wrong_itself_is_tried_on_no_other_node(final: bool, asked: int) -> None:
+    tried: list[str] = []
+
+    def answers(node: str, order: Order, receiver: Receiver) -> None:
+        tried.append(node)
+        accepts(node, order, receiver)
+        receiver.over(Finished("failed", "no such voice", final=final))
+
+    async def scenario(dispatcher: Dispatcher) -> None:
+        task = dispatcher.submit(ask())
+        await ended(task)
+        assert (task.state, task.error, len(tried)) == ("failed", "no such voice", asked)
+
+    dispatching(answers, scenario, "b", "c")
+
+
 def test_task_under_which_nodes_die_is_given_up() -> None:
     died: list[str] = []
 

@@ -160,6 +160,8 @@ def test_payload_that_makes_no_sense_is_said(type_: str, payload: object) -> Non
         with pytest.raises(EngineError) as failed:
             await done(node, request(type_, payload))
         assert failed.value.hint
+        assert [each.attempts for each in node.dispatcher.tasks] == [0]  # no other node is troubled with it
+        assert [each.fruitless for each in node.worker.capabilities()] == [0, 0, 0]
 
     run(check)
 
