@@ -44,7 +44,10 @@ MAX_ATTEMPTS = 8
 LEFT_ALONE_S = 15.0
 """A streamed task whose reader left is stopped after so long without one: time to come back and resume."""
 NO_NODE_PAUSE_S = (0.1, 2.0)
-"""An accepted task whose node died looks so often for another one; doubled each time."""
+"""A task that has no node now looks so often for one; doubled each time."""
+PATIENCE_S = 3.0
+"""How long a new task looks for a node where the only ones are alive, but failed a moment ago: one that got another
+address is reached again as soon as the old connection is given up (`swarm.link_transport.SILENT_S`)."""
 
 _log = logging.getLogger(__name__)
 ExecuteAt = Callable[[str, Order, Receiver], Execution]
@@ -171,7 +174,7 @@ class _Carrying:
             if node is None:
                 if self._failure is not None:
                     return self._failure
-                if not task.settled.done():
+                if not task.settled.done() and not self._may_be_reached_soon(decision, now):
                     return self._refusal(decision, now)
                 await self._pause()
                 continue
@@ -260,6 +263,12 @@ class _Carrying:
                     self._d.circuits.failed(node, over.message or over.reason, now)
                 task.attempts += 1
         return None
+
+    def _may_be_reached_soon(self, decision: Choice | Nowhere, now: float) -> bool:
+        if not isinstance(decision, Nowhere) or now - self._task.submitted_at > PATIENCE_S:
+            return False
+        is_full = any(until > now for until in self._full_until.values())
+        return not is_full and any(each.why == "avoided" for each in decision.passed)
 
     def _refusal(self, decision: Choice | Nowhere, now: float) -> Refused:
         """Nobody has the task, and nobody waits for it but whoever submitted it: say so at once."""

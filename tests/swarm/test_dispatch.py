@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from swarm.capability import Capability, Member
-from swarm.dispatch import LEFT_ALONE_S, MAX_ATTEMPTS, Dispatcher
+from swarm.circuit import FIRST_S
+from swarm.dispatch import LEFT_ALONE_S, MAX_ATTEMPTS, NO_NODE_PAUSE_S, PATIENCE_S, Dispatcher
 from swarm.peer import Peer
 from swarm.routing import RoutingSection
 from swarm.simulation.clock import run_virtual
@@ -121,6 +122,28 @@ def test_task_that_is_wrong_itself_is_tried_on_no_other_node(final: bool, asked:
         assert (task.state, task.error, len(tried)) == ("failed", "no such voice", asked)
 
     dispatching(answers, scenario, "b", "c")
+
+
+@pytest.mark.parametrize(("lost", "state"), [(1, "done"), (100, "failed")], ids=["comes back", "stays away"])
+def test_new_task_waits_a_moment_for_the_only_node_that_lives_but_cannot_be_reached(lost: int, state: str) -> None:
+    tried: list[float] = []
+
+    def answers(node: str, order: Order, receiver: Receiver) -> None:
+        tried.append(asyncio.get_running_loop().time())
+        if len(tried) <= lost:
+            receiver.over(Lost("silent"))
+        else:
+            does(node, order, receiver)
+
+    async def scenario(dispatcher: Dispatcher) -> None:
+        task = dispatcher.submit(ask())
+        await ended(task)
+        assert task.state == state
+        assert FIRST_S <= tried[1] - tried[0] < 2 * FIRST_S
+        assert task.ended_at is not None
+        assert task.ended_at - task.submitted_at < PATIENCE_S + NO_NODE_PAUSE_S[1]
+
+    dispatching(answers, scenario)
 
 
 def test_task_under_which_nodes_die_is_given_up() -> None:
