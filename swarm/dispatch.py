@@ -20,6 +20,7 @@ from swarm.circuit import Circuits
 from swarm.errors import MycoswarmError
 from swarm.event_log import AnswerTooLong
 from swarm.lease import live_hubs, rank
+from swarm.membership import DEAD_S
 from swarm.placement import Choice, Nowhere, SentKey, choose_node
 from swarm.routing import RoutingSection, route
 from swarm.structured_log import log_context
@@ -46,8 +47,8 @@ LEFT_ALONE_S = 15.0
 NO_NODE_PAUSE_S = (0.1, 2.0)
 """A task that has no node now looks so often for one; doubled each time."""
 PATIENCE_S = 3.0
-"""How long a new task looks for a node where the only ones are alive, but failed a moment ago: one that got another
-address is reached again as soon as the old connection is given up (`swarm.link_transport.SILENT_S`)."""
+"""How long a new task looks for a node where the only ones were lost a moment ago: one that got another address is
+reached again as soon as the old connection is given up (`swarm.link_transport.SILENT_S`), one that starts anew too."""
 
 _log = logging.getLogger(__name__)
 ExecuteAt = Callable[[str, Order, Receiver], Execution]
@@ -204,7 +205,7 @@ class _Carrying:
         model = instead_of = ""
         if isinstance(decision, Choice):
             node, model, instead_of = decision.node, decision.model, decision.instead_of
-        elif not decision.offered and hops > 0:
+        elif not decision.offered and hops > 0 and not self._was_here_just_now(members, now):
             node = self._hub_that_may_know(members, now)
         order = Order(
             task=task.name,
@@ -267,8 +268,20 @@ class _Carrying:
     def _may_be_reached_soon(self, decision: Choice | Nowhere, now: float) -> bool:
         if not isinstance(decision, Nowhere) or now - self._task.submitted_at > PATIENCE_S:
             return False
-        is_full = any(until > now for until in self._full_until.values())
-        return not is_full and any(each.why == "avoided" for each in decision.passed)
+        if any(until > now for until in self._full_until.values()):
+            return False
+        avoided = any(each.why == "avoided" for each in decision.passed)
+        return avoided or self._was_here_just_now(self._d._members(), now)
+
+    def _was_here_just_now(self, members: Sequence[Member], now: float) -> bool:
+        """A node that could do it died so lately that it may be back in a moment."""
+        kind = self._task.route.kind
+        return any(
+            member.state == "dead"
+            and now - member.heard_at < DEAD_S + PATIENCE_S
+            and any(capability.kind == kind for capability in member.capabilities)
+            for member in members
+        )
 
     def _refusal(self, decision: Choice | Nowhere, now: float) -> Refused:
         """Nobody has the task, and nobody waits for it but whoever submitted it: say so at once."""

@@ -12,6 +12,7 @@ import pytest
 from swarm.capability import Capability, Member
 from swarm.circuit import FIRST_S
 from swarm.dispatch import LEFT_ALONE_S, MAX_ATTEMPTS, NO_NODE_PAUSE_S, PATIENCE_S, Dispatcher
+from swarm.membership import DEAD_S
 from swarm.peer import Peer
 from swarm.routing import RoutingSection
 from swarm.simulation.clock import run_virtual
@@ -144,6 +145,45 @@ def test_new_task_waits_a_moment_for_the_only_node_that_lives_but_cannot_be_reac
         assert task.ended_at - task.submitted_at < PATIENCE_S + NO_NODE_PAUSE_S[1]
 
     dispatching(answers, scenario)
+
+
+@pytest.mark.parametrize(
+    ("heard_ago_s", "back_after_s", "state", "ended_after_s"),
+    [
+        (DEAD_S, 1.0, "done", (1.0, 2.0)),
+        (DEAD_S, 100.0, "failed", (PATIENCE_S, PATIENCE_S + NO_NODE_PAUSE_S[1])),
+        (DEAD_S + PATIENCE_S, 1.0, "failed", (0.0, 0.1)),
+    ],
+    ids=["comes back", "stays away", "long dead"],
+)
+def test_new_task_waits_a_moment_for_the_only_node_that_died_just_now(
+    heard_ago_s: float, back_after_s: float, state: str, ended_after_s: tuple[float, float]
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(100.0)
+        began = loop.time()
+
+        def members() -> list[Member]:
+            back = loop.time() - began >= back_after_s
+            node = Member("b", "b", "alive" if back else "dead", (Capability("generate", "m"),))
+            hub = Member("h", "h", roles=("hub",))
+            return [msgspec.structs.replace(node, heard_at=began - heard_ago_s), hub]
+
+        def answers(node: str, order: Order, receiver: Receiver) -> None:
+            if node == "b":
+                does(node, order, receiver)
+            else:
+                receiver.over(Refused("not_here", "nobody known here can generate"))
+
+        dispatcher = Dispatcher("a", routing=RoutingSection(), members=members, execute_at=_executing(answers))
+        task = dispatcher.submit(ask())
+        await ended(task)
+        assert task.state == state
+        assert task.ended_at is not None
+        assert ended_after_s[0] <= task.ended_at - task.submitted_at < ended_after_s[1]
+
+    run_virtual(main())
 
 
 def test_task_under_which_nodes_die_is_given_up() -> None:

@@ -5,6 +5,7 @@ The tests share the machines; each leaves them as it found them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from collections.abc import Iterator
@@ -105,6 +106,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         yield made
 
 
+@contextlib.contextmanager
+def unplugged(machine: Machine) -> Iterator[None]:
+    machine.host.unplug()
+    try:
+        yield
+    finally:
+        machine.host.plug_in()
+
+
 def test_weakest_machine_is_answered_and_goes_on_when_the_answering_machines_cable_carries_nothing(home: Home) -> None:
     assert home.weakest.did("ask", QUESTION) == ANSWER
     asking = home.weakest.begin("ask", QUESTION)
@@ -135,23 +145,24 @@ def test_when_the_answering_machine_is_killed_another_answers(home: Home) -> Non
 
 
 def test_machine_works_on_under_a_new_address(home: Home) -> None:
-    home.slow.host.unplug()  # so that the other one must answer
-    home.weakest.sees(home.slow, state="dead")
-    home.fast.host.set_addresses("10.77.0.99/24", "fd77::99/64")
-    wait_until(lambda: "10.77.0.99:7334" in home.hub.view()[home.fast.name]["addresses"])
-    assert home.weakest.did("ask", QUESTION) == ANSWER
-    home.slow.host.plug_in()
+    with unplugged(home.slow):  # so that the other one must answer
+        home.weakest.sees(home.slow, state="dead")
+        home.fast.host.set_addresses("10.77.0.99/24", "fd77::99/64")
+        wait_until(lambda: "10.77.0.99:7334" in home.hub.view()[home.fast.name]["addresses"])
+        assert home.weakest.did("ask", QUESTION) == ANSWER, f"{home.why()}\n{home.weakest.log()}"
     home.is_whole()
 
 
 def test_both_parts_of_a_split_network_work_and_find_together_again(home: Home) -> None:
     one, other = [home.hub, home.fast, home.weakest], [home.second, home.slow]
     home.net.partition([each.host for each in one], [each.host for each in other])
-    for here, gone in ((one, other), (other, one)):
-        here[-1].sees(*gone, state="dead")
-        here[-1].sees(*here)
-        assert here[-1].did("ask", QUESTION) == ANSWER
-    home.net.heal()
+    try:
+        for here, gone in ((one, other), (other, one)):
+            here[-1].sees(*gone, state="dead")
+            here[-1].sees(*here)
+            assert here[-1].did("ask", QUESTION) == ANSWER
+    finally:
+        home.net.heal()
     home.is_whole()
     assert home.weakest.did("ask", QUESTION) == ANSWER
 
