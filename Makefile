@@ -1,15 +1,21 @@
-# `make run` starts the assistant with a virtual flat; `make test` runs the whole test suite.
+# `make run` starts the assistant with a virtual flat; `make test` runs the whole test suite, and `make test-peers` what
+# needs a real Home Assistant.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 
-.PHONY: run test lint setup setup-test clean
+.PHONY: run test test-peers lint setup setup-test clean
 
 run: $(VENV)/.run-ready
 	$(BIN)/mycoswarm up --demo-home
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# One file after the other: each starts a Home Assistant of its own.
+test-peers: setup-test $(PEERS)/.ready
+	MYCOSWARM_HOME_ASSISTANT=$(PEERS) $(BIN)/python -m pytest -n0 tests/peers
 
 lint: setup-test
 	$(BIN)/ruff check .
@@ -32,5 +38,11 @@ $(VENV)/.test-ready: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[edge,hub,gpu,dev]'
 	touch $@ $(VENV)/.run-ready
 
+# Home Assistant 2024.3.3 is the last that runs on Python 3.11; with all its pins, and nothing but them.
+$(PEERS)/.ready: tests/peers/requirements-homeassistant.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache

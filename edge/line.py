@@ -18,11 +18,33 @@ CLOSE_S = 0.5
 """For the good-bye."""
 
 
+class Socket(Protocol):
+    """What a voice session needs of a WebSocket."""
+
+    async def send_str(self, data: str) -> None:
+        """A message."""
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Microphone."""
+
+    async def receive(self) -> aiohttp.WSMessage:
+        """The next frame."""
+
+    def __aiter__(self) -> AsyncIterator[aiohttp.WSMessage]:
+        """All frames until the end."""
+
+    async def ping(self, message: bytes = b"") -> None:
+        """Ask for a sign of life."""
+
+    async def pong(self, message: bytes = b"") -> None:
+        """Give one."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One way to one hub."""
 
-    socket: aiohttp.ClientWebSocketResponse
+    socket: Socket
     over_network: bool = False
     """It can go silent without an end. Then the socket was opened with `autoping=False`, and the session pings."""
     better: Callable[[], bool] | None = None

@@ -28,9 +28,12 @@ log = logging.getLogger(__name__)
 class Speech:
     """One answer as it arrives."""
 
-    def __init__(self, utterance_id: str, rate: int) -> None:
+    def __init__(self, utterance_id: str, rate: int, *, chime: bool = True, volume: int | None = None) -> None:
+        """`chime`: one may go before it. `volume` for it alone, in place of the player's."""
         self.utterance_id = utterance_id
         self.rate = rate
+        self.chime = chime
+        self.volume = volume
         self.text = ""
         self.follow_up = False
         self.complete = False
@@ -173,12 +176,16 @@ class Player:
                 return
         await self._sink.start(self._rate, self._first_sample_of(speech))
         if item.cue is not None:
-            await self._sink.write(scaled(earcon(item.cue, self._rate), gain_of_volume(self.volume)))
+            await self._sink.write(scaled(earcon(item.cue, self._rate), self._gain_for(speech)))
         while first and speech is not None:
-            await self._sink.write(scaled(first, gain_of_volume(self.volume)))
+            await self._sink.write(scaled(first, self._gain_for(speech)))
             first = await speech.next_chunk()
         await self._sink.drain()
         self._complained = ""
+
+    def _gain_for(self, speech: Speech | None) -> float:
+        own = speech.volume if speech is not None else None
+        return gain_of_volume(self.volume if own is None else own)
 
     def _first_sample_of(self, speech: Speech | None) -> Callable[[float], None]:
         def first_sample(at: float) -> None:

@@ -14,7 +14,8 @@ found next is sent all of it again; when none is found within `MOVE_S`, and when
 error cue says so.
 
 A wake word starts anew from every phase. `muted` means that the microphone is not listened to: answers under way and
-what is spoken unasked (a timer that ends) are still played. Announcements wait while somebody speaks.
+what is spoken unasked (a timer that ends) are still played. Announcements wait while somebody speaks, and for the end
+of what is being played unless they interrupt it.
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ class ListenRequested:
     """Push to talk: listen without a wake word."""
 
     utterance_id: str
+    cue: bool = False
+    """Play the sound of the wake word: no hand of a person asked for it."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,8 @@ class SpeechArrived:
 
     utterance_id: str
     announcement: bool
+    interrupt: bool = False
+    """The announcement is not to wait for what is being played."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +248,7 @@ class PlayCue:
 
 @dataclass(frozen=True)
 class PlaySpeech:
-    """Play the speech that arrived, behind a chime when it is unasked."""
+    """Play the speech that arrived, behind a chime when it is unasked and the hub wants one."""
 
     utterance_id: str
     chime: bool = False
@@ -271,7 +276,7 @@ def step(state: State, event: Event, now: float) -> Step:
         case WakeWordHeard():
             return _wake(state, event, now)
         case ListenRequested():
-            return _listen(state, BeginUtterance(event.utterance_id), now, quiet=True)
+            return _listen(state, BeginUtterance(event.utterance_id), now, quiet=not event.cue)
         case UtteranceOver():
             return _utterance_over(state, event.reason, now)
         case MicrophoneFound():
@@ -383,6 +388,8 @@ def _give_up(state: State) -> Step:
 
 
 def _speech_arrived(state: State, event: SpeechArrived) -> Step:
+    if event.announcement and event.interrupt:
+        return _break_in(state, event.utterance_id)
     if event.announcement:
         if len(state.held) >= MAX_HELD:
             return state, (DropSpeech(event.utterance_id),)
@@ -395,6 +402,18 @@ def _speech_arrived(state: State, event: SpeechArrived) -> Step:
     if state.playing_id:
         return replace(state, held=(event.utterance_id, *state.held)), ()
     return _play(state, event.utterance_id, chime=False)
+
+
+def _break_in(state: State, utterance_id: str) -> Step:
+    """Play it instead of what is being played; while a person speaks, before all else that waits."""
+    if state.phase == "listening":
+        *kept, last = (utterance_id, *state.held)
+        if len(state.held) < MAX_HELD:
+            return replace(state, held=(*kept, last)), ()
+        return replace(state, held=tuple(kept)), (DropSpeech(last),)
+    actions: tuple[Action, ...] = (StopPlayback(),) if state.playing_id else ()
+    state, play = _play(state, utterance_id, chime=True)
+    return state, (*actions, *play)
 
 
 def _play(state: State, utterance_id: str, *, chime: bool) -> Step:

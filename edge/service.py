@@ -16,7 +16,7 @@ from contextlib import aclosing
 
 from edge import satellite as machine
 from edge.audio_clock import AudioClock
-from edge.endpointing import Ended, EndpointEvent, EndpointSettings, Paused, Resumed
+from edge.endpointing import Ended, EndpointEvent, EndpointSettings, Paused, Resumed, SpeechBegan
 from edge.kept_utterance import KeptUtterance
 from edge.line import Connector
 from edge.playback import Player, Speech, milliseconds_since
@@ -25,6 +25,7 @@ from edge.sources import FRAME_BYTES, FRAME_S, AudioSource, Microphone
 from edge.utterance import Utterance
 from edge.voice_session import VoiceSession
 from edge.wake_word import MicroWakeDetector
+from edge.wyoming_wake import WyomingWakeDetector
 from swarm.audio import SAMPLE_BYTES
 from swarm.config import Config
 from swarm.engine import VoiceActivityDetector, WakeDetector
@@ -33,6 +34,7 @@ from swarm.messages import (
     HeardSoFar,
     Hello,
     HubMessage,
+    Listen,
     NoReply,
     PlaybackFinished,
     PlaybackStarted,
@@ -46,6 +48,7 @@ from swarm.messages import (
     Trace,
     Traced,
     Transcribed,
+    VolumeChanged,
 )
 
 PREROLL_S = 1.5
@@ -59,7 +62,7 @@ IDLE_BURST_FRAMES = 4
 
 log = logging.getLogger(__name__)
 
-Happening = machine.Event | machine.Action | HubMessage | bytes
+Happening = machine.Event | machine.Action | HubMessage | SpeechBegan | bytes
 """All that a watcher of a satellite is shown; bytes are speech of the hub."""
 
 
@@ -84,13 +87,17 @@ class Satellite:
         volume: int = 80,
         endpointing: EndpointSettings | None = None,
         watch: Callable[[Happening], None] | None = None,
+        may_follow_up: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`may_follow_up`: whether the microphone can be listened to without a wake word, after a question."""
         self._source = source
         self._detector = detector
         self._vad = vad
         self._endpointing = endpointing or EndpointSettings()
         self._watch = watch
+        self._may_follow_up = may_follow_up
         self._session = VoiceSession(hub, Hello(name, area=area, language=language, traces=traces), self)
+        self._has_speaker = not isinstance(sink, NoSink)
         self._player = Player(sink, volume=volume, on_started=self._playback_started, on_done=self._playback_done)
         self._state = machine.State()
         self._events: deque[machine.Event] = deque()
@@ -103,6 +110,14 @@ class Satellite:
         self._wake_position = 0
         self._speeches: dict[str, Speech] = {}
         self._arriving: Speech | None = None
+        self._muted_by: set[str] = set()
+        self._on_change: Callable[[], None] = lambda: None
+        self._on_wake: Callable[[str], None] = lambda wake_word: None
+
+    def follow(self, *, changed: Callable[[], None], woken: Callable[[str], None]) -> None:
+        """Have `changed` called after each change of phase and volume, and `woken` with the id of each wake word that
+        was heard and obeyed."""
+        self._on_change, self._on_wake = changed, woken
 
     @property
     def phase(self) -> machine.Phase:
@@ -125,6 +140,8 @@ class Satellite:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._session.run())
                 group.create_task(self._player.run())
+                if isinstance(self._detector, WyomingWakeDetector):
+                    group.create_task(self._detector.run())
                 group.create_task(self._keep_hearing())
         finally:
             if self._timer is not None:
@@ -134,9 +151,44 @@ class Satellite:
         """Push to talk: start an utterance without a wake word."""
         self._handle(machine.ListenRequested(_new_id()))
 
-    def set_muted(self, muted: bool) -> None:
-        """Stop, or start again, to listen for the wake word."""
-        self._handle(machine.MuteChanged(muted))
+    def set_muted(self, muted: bool, *, by: str = "person") -> None:
+        """Stop, or start again, to listen for the wake word; it is listened for when nobody wants it muted any more."""
+        (self._muted_by.add if muted else self._muted_by.discard)(by)
+        self._handle(machine.MuteChanged(bool(self._muted_by)))
+        self._on_change()
+
+    @property
+    def muted(self) -> bool:
+        """Whether a person wants it so."""
+        return "person" in self._muted_by
+
+    @property
+    def volume(self) -> int:
+        """Of playback, 0 to 100."""
+        return self._player.volume
+
+    def set_volume(self, percent: int) -> None:
+        """As a person set it here; the hub hears of it."""
+        self._player.volume = min(max(percent, 0), 100)
+        self._session.send(VolumeChanged(self._player.volume))
+        self._on_change()
+
+    def listen_for(self, detector: WakeDetector) -> None:
+        """Be woken by these words from now on."""
+        if isinstance(self._detector, WyomingWakeDetector):
+            self._detector.own = detector
+        else:
+            self._detector = detector
+
+    @property
+    def has_microphone(self) -> bool:
+        """Whether it is meant to hear, whether or not it does now."""
+        return self._source is not None
+
+    @property
+    def has_speaker(self) -> bool:
+        """Whether it is meant to be heard."""
+        return self._has_speaker
 
     def stop_speaking(self) -> None:
         """Be quiet at once."""
@@ -198,6 +250,8 @@ class Satellite:
                 return
             utterance_id = self._utterance.utterance_id
             match event:
+                case SpeechBegan():
+                    self._show(event)
                 case Paused():
                     self._session.send(SpeechPaused(utterance_id, round(event.silence_ms, 1)))
                 case Resumed():
@@ -223,6 +277,7 @@ class Satellite:
             if self._state.phase != before.phase:
                 self._session.send(SatelliteState(self._state.phase))
                 self._set_burst()
+                self._on_change()
             if self._state.wakes_at != before.wakes_at:
                 self._set_timer()
             if not self._state.in_hand:
@@ -242,16 +297,19 @@ class Satellite:
                 self._player.cue(action.cue)
             case machine.PlaySpeech():
                 speech = self._speeches[action.utterance_id]
-                self._player.speak(speech, chime=action.chime)
+                self._player.speak(speech, chime=action.chime and speech.chime)
                 if speech.complete:
                     self._handle(machine.SpeechKnown(speech.utterance_id, speech.text, speech.follow_up))
             case machine.DropSpeech():
                 if (dropped := self._speeches.pop(action.utterance_id, None)) is not None:
                     dropped.end(complete=False)
+                    self._session.send(PlaybackFinished(action.utterance_id, interrupted=True))
             case machine.StopPlayback():
                 self._player.stop()
 
     def _begin_utterance(self, begin: machine.BeginUtterance) -> None:
+        if begin.wake_word:
+            self._on_wake(begin.wake_word)
         preroll = b"".join(self._ring) if begin.wake_word else b""
         self._kept = KeptUtterance(begin, wake_position=self._wake_position, preroll=preroll, ms_ago=self._ms_ago)
         for item in self._kept.as_far_as_it_came():
@@ -311,6 +369,8 @@ class Satellite:
                 if self._utterance is not None and self._utterance.utterance_id == message.utterance_id:
                     self._endpoint(self._utterance.hint(message.verdict, message.text))
             case Transcribed():
+                if self._utterance is not None and self._utterance.utterance_id == message.utterance_id:
+                    self._handle(machine.UtteranceOver("silence"))  # a hub that finds the end itself heard it first
                 self._handle(machine.HubWorking(message.utterance_id))
             case SpeechStarted():
                 self._speech_started(message)
@@ -318,10 +378,13 @@ class Satellite:
                 self._speech_ended(message)
             case NoReply():
                 self._handle(machine.ReplyWithheld(message.utterance_id, message.cue))
+            case Listen():
+                self._handle(machine.ListenRequested(_new_id(), cue=True))
             case StopSpeaking():
                 self._handle(machine.StopRequested())
             case SetVolume():
                 self._player.volume = min(max(message.percent, 0), 100)
+                self._on_change()
 
     async def hub_audio(self, pcm: bytes) -> None:
         """See `SessionListener`."""
@@ -337,17 +400,21 @@ class Satellite:
             return
         if len(self._speeches) >= MAX_SPEECHES or message.utterance_id in self._speeches:
             log.warning("ignoring speech: too much waits to be played")
+            if message.utterance_id not in self._speeches:
+                self._session.send(PlaybackFinished(message.utterance_id, interrupted=True))
             return
-        speech = self._arriving = Speech(message.utterance_id, message.rate)
+        volume = None if message.volume is None else min(max(message.volume, 0), 100)
+        speech = self._arriving = Speech(message.utterance_id, message.rate, chime=message.chime, volume=volume)
         self._speeches[message.utterance_id] = speech
-        self._handle(machine.SpeechArrived(message.utterance_id, message.announcement))
+        self._handle(machine.SpeechArrived(message.utterance_id, message.announcement, message.interrupt))
 
     def _speech_ended(self, message: SpeechEnded) -> None:
         if self._arriving is None or self._arriving.utterance_id != message.utterance_id:
             return
-        self._arriving.text, self._arriving.follow_up = message.text, message.follow_up
+        follow_up = message.follow_up and self._may_follow_up()
+        self._arriving.text, self._arriving.follow_up = message.text, follow_up
         self._finish_arriving(complete=True)
-        self._handle(machine.SpeechKnown(message.utterance_id, message.text, message.follow_up))
+        self._handle(machine.SpeechKnown(message.utterance_id, message.text, follow_up))
 
     def _finish_arriving(self, *, complete: bool) -> None:
         if self._arriving is not None:
@@ -384,12 +451,15 @@ def satellite_of_this_machine(
             keep_trace(happening.trace)
 
     section = config.satellite
+    detector: WakeDetector = MicroWakeDetector(section.wake_words, section.sensitivity)
+    if section.wyoming_wake:
+        detector = WyomingWakeDetector(section.wyoming_wake, detector)
     return Satellite(
         hub=hub,
         name=config.node.name,
         source=None if section.microphone == "none" else Microphone(section.microphone),
         sink=NoSink() if section.speaker == "none" else Speaker(section.speaker),
-        detector=MicroWakeDetector(section.wake_words, section.sensitivity),
+        detector=detector,
         vad=SileroVoiceActivity(),
         area=section.area or None,
         language=config.node.language,

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import aiohttp
 
-from edge.line import Connector, Line
+from edge.line import Connector, Line, Socket
 from swarm.codec import decode_from_hub, encode
 from swarm.errors import MalformedMessage, MycoswarmError
 from swarm.messages import PROTOCOL_VERSION, Hello, HubMessage, Message, Welcome
@@ -172,7 +172,7 @@ class VoiceSession:
             task.result()
         return leaving in done
 
-    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _receive(self, socket: Socket) -> None:
         async for frame in socket:
             self._unanswered = 0
             if frame.type is aiohttp.WSMsgType.BINARY:
@@ -191,7 +191,7 @@ class VoiceSession:
             elif frame.type is aiohttp.WSMsgType.PING:  # only where the session pings itself
                 await socket.pong(frame.data)
 
-    async def _watch(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _watch(self, socket: Socket) -> None:
         """Counts pings, not seconds: when this process itself was held up, what came meanwhile is read first."""
         while True:
             await self._engaged.wait()
@@ -215,7 +215,7 @@ class VoiceSession:
         await self._stuck.wait()
         raise ConnectionError("it does not take the microphone's audio")
 
-    async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _send(self, socket: Socket) -> None:
         while True:
             self._changed.clear()
             while self._outbox:

@@ -13,12 +13,19 @@ from typing import Protocol
 
 from hub.agent import Agent, ModelFailed, system_prompt
 from hub.answers import Wording, wording
-from hub.dialogue import Dialogue, Dialogues, Question
+from hub.deeds import Deeds
+from hub.dialogue import Dialogue, Dialogues, Question, Turn
 from hub.intent import Context, Intent
+from hub.policy import Policy
 from hub.repeating import may_be_repeated
+from hub.rules.reading import NotRead
+from hub.rules.rules import MemoryRules, Rules
 from hub.sentence_stream import split_sentences
 from hub.skills import SKILLS
-from hub.skills.skill import Cue, Home, Reply, Request, Result, Satellites, Skill
+from hub.skills.carrying import cause_of
+from hub.skills.skill import Announce, Cue, Home, Reply, Request, Result, Satellites, Skill, announce_nowhere
+from hub.skills.timing import TimerSkill
+from hub.skills.volume import Volume
 from hub.timers import Timers
 from swarm.engine import ChatMessage, Generator
 from swarm.errors import MycoswarmError
@@ -27,6 +34,8 @@ from swarm.trace import TraceRecorder
 MAX_TEXT_CHARS = 1_000
 """More than a minute of speech; what was said beyond it is not read."""
 
+NOT_UNDONE = (TimerSkill.intents | Volume.intents) - {"HassTimerStatus"}
+"""They change something that is no device: "undo that" must not then undo what was done before."""
 _SKILL_OF = {name: skill for skill in SKILLS for name in skill.intents}
 _log = logging.getLogger(__name__)
 
@@ -85,14 +94,23 @@ class Conversation:
         satellites: Satellites,
         generator: Generator | None = None,
         model_timeout_s: float = 60.0,
+        policy: Policy | None = None,
+        deeds: Deeds | None = None,
+        rules: Rules | None = None,
+        announce: Announce = announce_nowhere,
         local_time: Callable[[], datetime] = lambda: datetime.now().astimezone(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`deeds`: shared with what else acts on the home; None: nothing else does."""
         self._understanding = understanding
         self._home = home
         self._timers = timers
         self._satellites = satellites
         self._agent = Agent(generator, timeout_s=model_timeout_s) if generator is not None else None
+        self._policy = policy or Policy()
+        self._deeds = deeds or Deeds(home, clock=clock)
+        self._announce = announce
+        self._rules = rules or Rules(MemoryRules(), read=lambda text, context: NotRead("no_rule"))
         self._local_time = local_time
         self._clock = clock
         self._dialogues = Dialogues()
@@ -103,33 +121,43 @@ class Conversation:
         Empty text is a spoken command that could not be recognized. Every field of the trace that is known here is
         noted on `recorder`. Errors of skills become answers.
         """
-        words, dialogue = wording(context.language), self._dialogues.of(context.satellite)
+        words, dialogue = wording(context.language), self._dialogues.of(context.place)
         text = " ".join(text.split())[:MAX_TEXT_CHARS]
         now = self._clock()
         question = dialogue.take_question(now)
         if not text:
             return self._not_heard(dialogue, question, words, now, recorder)
         intents, confirmed, reply = self._understand(text, context, question)
+        late = dialogue.take_late_question()
+        if late is not None and late.if_yes and {intent.name for intent in intents} == {"Confirm"}:
+            reply = Reply(words.deeds.too_late(late.text), "cancelled")
         recorder.mark("intent")
         names = ",".join(intent.name for intent in intents)
         if reply is None and context.told_before and not may_be_repeated(intents, self._home.entities):
             reply = Reply(words.talk.perhaps_done(), "unconfirmed")
+        asked_for = question.said if question is not None and confirmed else text
+        took_as = words.past.took_as("", [intent.name for intent in intents])
+        self._note_turn(names, Turn(now, asked_for, context.area, took_as), dialogue, recorder)
         if reply is not None:
             return self._told(names, reply, text, dialogue, recorder)
         unknown = [intent.name for intent in intents if intent.name not in _SKILL_OF]
         if unknown:
             _log.warning("no skill does %s", ", ".join(unknown))
         if intents and not unknown:
-            request = self._request(context, dialogue, words, now, recorder, confirmed=confirmed)
+            request = self._request(context, dialogue, words, now, recorder, said=asked_for, confirmed=confirmed)
             reply = await _perform(intents, request)
             if names == "Repeat":
                 reply = replace(reply, question=question)
+            if reply.why:
+                self._note_turn(names, Turn(now, asked_for, context.area, reply.why), dialogue, recorder)
             return self._told(names, reply, text, dialogue, recorder)
         if self._agent is not None and await self._agent.available():
+            self._note_turn("", Turn(now, text, context.area, words.past.by_model()), dialogue, recorder)
             return self._from_model(self._agent, text, context, dialogue, words, recorder)
         said = [words.talk.not_understood(self._abilities(words))]
         if self._home.why_down:  # names of devices that were not heard of yet are not understood
             said.append(words.deeds.unreachable(self._home.why_down))
+        self._note_turn("", Turn(now, text, context.area, words.past.not_understood()), dialogue, recorder)
         reply = Reply(" ".join(said), "not_understood")
         return self._told("", reply, text, dialogue, recorder)
 
@@ -158,11 +186,17 @@ class Conversation:
     ) -> Answer:
         """Apologise once, then only make a sound. What was asked stays asked, so that a second try can answer it."""
         if question is not None:
-            dialogue.ask(question, now)
+            dialogue.keep_asking(question)
         first = dialogue.may_apologise(now)
         reply = Reply(words.talk.not_heard() if first else "", "not_understood", cue="error")
         recorder.note(intent="", answer=reply.text, outcome=reply.result)
         return Answer("", reply, follow_up=first and question is not None)
+
+    def _note_turn(self, intent: str, turn: Turn, dialogue: Dialogue, recorder: TraceRecorder) -> None:
+        """For who asks why, here or of the trace. The question itself, and a repetition, are no deeds."""
+        recorder.note(why=turn.why)
+        if intent not in ("Why", "Repeat"):
+            dialogue.last_turn = turn
 
     def _told(self, intent: str, reply: Reply, said: str, dialogue: Dialogue, recorder: TraceRecorder) -> Answer:
         now = self._clock()
@@ -209,6 +243,18 @@ class Conversation:
         answer._sentences = sentences()
         return answer
 
+    async def carry_out(self, intents: Sequence[Intent], context: Context, recorder: TraceRecorder) -> Reply:
+        """Do what nobody says now, a rule's actions for one: nothing is asked, and nothing is spoken of afterwards."""
+        recorder.mark("intent")
+        reply = await _perform(intents, self.request(context, recorder))
+        recorder.note(intent=",".join(each.name for each in intents), answer=reply.text, outcome=reply.result)
+        return reply
+
+    def request(self, context: Context, recorder: TraceRecorder) -> Request:
+        """For what is asked in another way than by a sentence."""
+        words = wording(context.language)
+        return self._request(context, Dialogue(), words, self._clock(), recorder, said="", confirmed=False)
+
     def _request(
         self,
         context: Context,
@@ -217,6 +263,7 @@ class Conversation:
         now: float,
         recorder: TraceRecorder,
         *,
+        said: str,
         confirmed: bool,
     ) -> Request:
         return Request(
@@ -230,6 +277,11 @@ class Conversation:
             local_time=self._local_time(),
             now=now,
             abilities=lambda: self._abilities(words),
+            deeds=self._deeds,
+            policy=self._policy,
+            rules=self._rules,
+            announce=self._announce,
+            said=said,
             confirmed=confirmed,
         )
 
@@ -249,12 +301,16 @@ async def _perform(intents: Sequence[Intent], request: Request) -> Reply:
         next((reply.question for reply in replies if reply.question is not None), None),
         tuple(entity for reply in replies for entity in reply.entities),
         next((reply.cue for reply in replies if reply.cue != "none"), "none"),
+        " ".join(reply.why for reply in replies if reply.why),
     )
 
 
 async def _run(skill: Skill, intents: tuple[Intent, ...], request: Request) -> Reply:
     try:
-        return await skill.perform(intents, request)
+        reply = await skill.perform(intents, request)
+        if reply.result == "done" and NOT_UNDONE & {intent.name for intent in intents}:
+            request.deeds.remember(cause_of(intents, request))
+        return reply
     except MycoswarmError as error:
         _log.warning("%s failed: %s", intents[0].name, error)
         return Reply(request.words.talk.failed(str(error)), "failed")

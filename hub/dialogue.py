@@ -11,6 +11,8 @@ from swarm.engine import ChatMessage
 
 QUESTION_S = 30.0
 """An answer that comes later is a new command: nobody may unlock a door with a stray "yes"."""
+TOO_LATE_S = 600.0
+"""So long it is worth telling that an answer comes too late."""
 REPEAT_S = 600.0
 ENTITIES_S = 120.0
 """How long "it" means the devices spoken of last."""
@@ -44,6 +46,8 @@ class Question:
     if_no: str = ""
     """Said when the person declines."""
     options: tuple[Option, ...] = ()
+    said: str = ""
+    """The words that led to it."""
 
     def choose(self, answer: str, *, exactly: bool) -> Option | None:
         """The option that `answer` names; None when none or several fit.
@@ -76,27 +80,53 @@ def _content(words: list[str]) -> list[str]:
     return [word for word in words if word not in _FILLER]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What the hub made of the last thing that was said, for who asks why."""
+
+    at: float
+    said: str
+    """Of a yes: what led to the question."""
+    area: str
+    """The room in which it was said."""
+    why: str
+    """A sentence: what the words were taken for."""
+
+
 @dataclass
 class Dialogue:
     """The last moments with one satellite. Times are seconds of one monotonic clock, given by the caller."""
 
     _question: Question | None = None
     _asked_at: float = 0.0
+    _too_late: Question | None = None
     _answer: str = ""
     _answered_at: float = 0.0
     _entities: tuple[str, ...] = ()
     _entities_at: float = 0.0
     _turns: deque[tuple[float, ChatMessage]] = field(default_factory=lambda: deque(maxlen=2 * MAX_TURNS))
     _apologised_at: float | None = None
+    last_turn: Turn | None = None
 
     def ask(self, question: Question, now: float) -> None:
         """The hub asked `question`; it replaces an earlier one."""
         self._question, self._asked_at = question, now
 
+    def keep_asking(self, question: Question) -> None:
+        """`question`, which `take_question` gave out, was not answered yet; its time goes on."""
+        self._question = question
+
     def take_question(self, now: float) -> Question | None:
         """The question that waits for an answer; it is asked no more. None when there is none or it is too old."""
         question, self._question = self._question, None
-        return question if question is not None and now - self._asked_at <= QUESTION_S else None
+        in_time = now - self._asked_at <= QUESTION_S
+        self._too_late = None if in_time or now - self._asked_at > TOO_LATE_S else question
+        return question if in_time else None
+
+    def take_late_question(self) -> Question | None:
+        """The one that `take_question` found to be too old, so that who answers it now can be told; told once."""
+        question, self._too_late = self._too_late, None
+        return question
 
     def add_exchange(self, said: str, answered: str, now: float) -> None:
         """The person said this and was answered that."""
@@ -135,10 +165,10 @@ class Dialogues:
     def __init__(self) -> None:
         self._by_satellite: OrderedDict[str, Dialogue] = OrderedDict()
 
-    def of(self, satellite: str) -> Dialogue:
-        """The dialogue with `satellite`; empty name: typed text."""
-        dialogue = self._by_satellite.setdefault(satellite, Dialogue())
-        self._by_satellite.move_to_end(satellite)
+    def of(self, place: str) -> Dialogue:
+        """The dialogue at a place: see `Context.place`."""
+        dialogue = self._by_satellite.setdefault(place, Dialogue())
+        self._by_satellite.move_to_end(place)
         if len(self._by_satellite) > MAX_SATELLITES:
             self._by_satellite.popitem(last=False)
         return dialogue

@@ -22,10 +22,14 @@ log = logging.getLogger(__name__)
 MAX_NAMES = 400
 """More names than this in one grammar slow the decoder and blur it; those of rooms' devices beyond it can be typed."""
 
+MAX_CHOICES = 150
+"""The same of modes and options."""
 SECOND_COMMAND = 0.1
 """Weight of "and" with another command behind it: most sentences hold one."""
-NO_WAKE_PHRASE = 1e-4
+NO_WAKE_PHRASE = 1e-8
 """Weight of a sentence without the wake phrase before it: else the phrase itself is easily heard as a short command."""
+OPENING = 0.02
+"""Weight of "every day at noon" before a command: rules are set once, commands are said all day."""
 UNLIKELY_NUMBER = 0.3
 """Weight of "thirty four minutes" beside "thirty minutes"."""
 
@@ -38,6 +42,8 @@ class Vocabulary(msgspec.Struct, frozen=True):
     areas: tuple[str, ...]
     wake_phrases: tuple[str, ...] = ()
     """May stand before any command: the pre-roll of "okay nabu turn on the lamp" holds the wake word too."""
+    choices: tuple[str, ...] = ()
+    """Modes and options that something can be set to."""
 
 
 def build_grammar(templates: TemplateSet, vocabulary: Vocabulary) -> CommandGrammar:
@@ -55,21 +61,24 @@ class _Builder:
         self._wake_phrases = vocabulary.wake_phrases
         if len(vocabulary.names) > MAX_NAMES:
             log.warning("the spoken grammar holds %d of %d names", MAX_NAMES, len(vocabulary.names))
+        self._choices = [choice for choice in map(spoken_form, vocabulary.choices[:MAX_CHOICES]) if choice]
         self._names = [(spoken_form(name), component) for name, component in vocabulary.names[:MAX_NAMES]]
 
     def grammar(self) -> CommandGrammar:
-        start, clause, joint, final = (next(self._states) for _ in range(4))
+        start, opening, clause, joint, final = (next(self._states) for _ in range(5))
         self._arc(start, clause, weight=NO_WAKE_PHRASE if self._wake_phrases else 1.0)
+        self._arc(start, opening, weight=OPENING * (NO_WAKE_PHRASE if self._wake_phrases else 1.0))
         for phrase in self._wake_phrases:
             heard = self._words([phrase.replace(" ", WAKE_JOINT)], start)
             self._arc(heard, clause)
+            self._arc(heard, opening, weight=OPENING)
             self._arc(heard, final)
         for template in self._templates.templates:
             if not template.spoken:
                 continue
-            end = self._expression(template.parsed, clause, template)
+            end = self._expression(template.parsed, opening if template.opens else clause, template)
             if end is not None:
-                self._arc(end, joint if template.several else final)
+                self._arc(end, clause if template.opens else joint if template.several else final)
         self._arc(joint, final)
         self._arc(joint, clause, self._templates.conjunction, weight=SECOND_COMMAND)
         return CommandGrammar(self._language, _leading_to(final, self._arcs), start, final, self._templates.conjunction)
@@ -117,6 +126,8 @@ class _Builder:
         if list_name == "name":
             wanted = template.domains
             return {name: 1.0 for name, component in self._names if name and (not wanted or component in wanted)}
+        if list_name == "choice":
+            return dict.fromkeys(self._choices, 1.0)
         content = self._templates.lists[list_name]
         if "range" in content:
             bounds = content["range"]

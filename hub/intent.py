@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 SlotValue = str | int | float
+Origin = Literal["person", "program", "rule"]
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -31,3 +34,16 @@ class Context(msgspec.Struct, frozen=True):
     language: str = "en"
     told_before: bool = False
     """Another hub heard the same and is gone: it may be done already."""
+    origin: Origin = "person"
+    """Who chose the words. Only a person is asked before something risky is done, and only a person's yes counts: what
+    a program wrote (a message on the bus, another service) or a rule holds is never asked and confirms nothing."""
+    cause: str = ""
+    """What is told to a person who asks why it was done, where nobody spoke: the name of the rule or the program."""
+    desk: str = ""
+    """Of typed text: where it was typed. Text that comes from another desk answers no question that was asked at this
+    one."""
+
+    @property
+    def place(self) -> str:
+        """Names the conversation that this belongs to: what was asked there can be answered there only."""
+        return f"{self.origin} {self.satellite!r} {self.desk!r}"

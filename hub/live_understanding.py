@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from hub.grammar import build_grammar
 from hub.home.registry import Home
 from hub.intent import Context, Intent
+from hub.rules.reading import Draft, NotRead, RuleReader
 from hub.sentences import load_templates
+from hub.skills.rules import MAKE
 from hub.understanding import Understanding, Verdict
 from swarm.engine import CommandGrammar
 from swarm.errors import EngineError
@@ -30,29 +32,55 @@ class TakesGrammar(Protocol):
 class LiveUnderstanding:
     """Understands the commands of the home as it is now; implements `hub.conversation.Understanding`."""
 
-    def __init__(self, home: Home, *, language: str, wake_phrases: Iterable[str]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        language: str,
+        wake_phrases: Iterable[str],
+        rooms: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        """`rooms`: see `Understanding`."""
         self._home = home
+        self._satellite_rooms = rooms
         self._language = language
         self._wake_phrases = tuple(wake_phrases)
+        self._other_phrases = asyncio.Event()
         self._current = Understanding({}, (), language=language)
+        self._rules = RuleReader({}, (), self._current.understand)
         self.ready = asyncio.Event()
         """Set once the home as first found can be listened for."""
 
+    def expect(self, wake_phrases: Iterable[str]) -> None:
+        """Commands begin with these wake phrases from now on."""
+        self._wake_phrases = tuple(wake_phrases)
+        self._other_phrases.set()
+
     def understand(self, text: str, context: Context) -> tuple[Intent, ...]:
         """See `Understanding.understand`."""
+        if self._rules.is_rule(text, context):
+            return (Intent(MAKE, words=text),)
         return self._current.understand(text, context)
+
+    def read_rule(self, text: str, context: Context) -> Draft | NotRead:
+        """See `RuleReader.read`."""
+        return self._rules.read(text, context)
 
     def judge(self, text: str, context: Context) -> Verdict:
         """See `Understanding.judge`."""
+        if self._rules.awaits_action(text, context):
+            return "incomplete"
+        if isinstance(self._rules.read(text, context), Draft):
+            return "complete"
         return self._current.judge(text, context)
 
     async def run(self, transcriber: TakesGrammar) -> None:
         """Rebuild whenever devices, names or areas change. Service never stops: the old one serves until then."""
         version = -1
         while True:
-            version = await self._home.changed(version)
+            version = await self._news(version)
             # Templates are parsed when they are first used, for 0.3 s: not by a person's sentence.
-            self._current = await asyncio.to_thread(self._rebuilt)
+            self._current, self._rules = await asyncio.to_thread(self._rebuilt)
             grammar = await asyncio.to_thread(
                 build_grammar, load_templates(self._language), self._current.vocabulary(self._wake_phrases)
             )
@@ -66,7 +94,23 @@ class LiveUnderstanding:
             log.info("listening for the commands of %d devices", len(self._home.entities))
             self.ready.set()
 
-    def _rebuilt(self) -> Understanding:
-        new = Understanding(self._home.entities, self._home.areas(), language=self._language)
+    async def _news(self, version: int) -> int:
+        if version < 0:
+            self._other_phrases.clear()
+            return await self._home.changed(version)
+        events = self._home.changed(version), self._other_phrases.wait()
+        waiting = [asyncio.ensure_future(each) for each in events]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+        self._other_phrases.clear()
+        return self._home.version
+
+    def _rebuilt(self) -> tuple[Understanding, RuleReader]:
+        new = Understanding(
+            self._home.entities, self._home.areas(), language=self._language, rooms=self._satellite_rooms
+        )
         new.understand("a sentence that nobody needs to understand", Context())
-        return new
+        return new, RuleReader(self._home.entities, self._home.areas(), new.understand)

@@ -21,6 +21,7 @@ CHANGES_EACH_TIME = frozenset(
         "HassCancelTimer",
         "HassIncreaseTimer",
         "HassDecreaseTimer",
+        "Undo",
     }
 )
 """A second "cancel the timer" would take the next one."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -14,11 +13,13 @@ import msgspec
 from aiohttp import web
 
 from hub.conversation import Answer, Conversation
+from hub.happenings import Answered, Happening, Heard, Understood, Wake
 from hub.intent import Context
+from hub.mouth import Mouth
 from hub.utterance import IncomingUtterance, Judge
-from hub.verbalize import verbalize
-from swarm.audio import SAMPLE_BYTES, duration_s
-from swarm.codec import MAX_AUDIO_BYTES, decode_from_satellite, encode
+from swarm.announcement import Announcement, Outcome, Until
+from swarm.audio import SAMPLE_BYTES
+from swarm.codec import decode_from_satellite, encode
 from swarm.engine import Synthesizer, Transcriber
 from swarm.errors import EngineError, MalformedMessage
 from swarm.messages import (
@@ -28,26 +29,29 @@ from swarm.messages import (
     NoReply,
     PlaybackFinished,
     PlaybackStarted,
+    SatelliteState,
     SpeechEnded,
     SpeechPaused,
     SpeechResumed,
-    SpeechStarted,
     Trace,
     Traced,
     Transcribed,
     UtteranceEnded,
     UtteranceStarted,
+    VolumeChanged,
 )
-from swarm.trace import TraceRecorder, watched
+from swarm.trace import TraceRecorder
 
 SEND_S = 10.0
 """A satellite that takes nothing for this long is gone."""
 STILL_WORKING_S = 4.0
 """A satellite gives up after 10 s without a word about its utterance."""
-AHEAD_S = 10.0
-"""Speech is sent at most this far ahead of its playing, so that a long answer can still be interrupted."""
 MAX_OPEN_TRACES = 8
 """Utterances whose playback has not been reported yet."""
+MAX_ANNOUNCEMENTS = 8
+"""That wait for their turn, or for the end of their playing."""
+PLAYED_S = 90.0
+"""Longer than the longest announcement lasts, and a person's conversation before it: then nothing is known of it."""
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,9 @@ class SpeechParts:
     synthesizer: Synthesizer
     keep_audio: Callable[[str, bytes], Awaitable[None]] | None
     finished: Callable[[Trace], Awaitable[None]]
+    happened: Callable[[Happening], None]
+    volume_changed: Callable[[str, int], Awaitable[None]]
+    """A satellite was set louder or quieter by itself: its name, percent."""
 
 
 class Session:
@@ -70,6 +77,8 @@ class Session:
 
     def __init__(self, socket: web.WebSocketResponse, hello: Hello, parts: SpeechParts) -> None:
         self.hello = hello
+        self.muted = False
+        """Its microphone is not listened to."""
         self._socket = socket
         self._parts = parts
         self._context = Context(hello.satellite, hello.area or "", hello.language)
@@ -79,8 +88,9 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._current: tuple[asyncio.Task[None], ...] = ()
         self._recorders: dict[str, TraceRecorder] = {}
-        self._speaking = asyncio.Lock()
-        self._plays_until = 0.0
+        self._mouth = Mouth(parts.synthesizer, self.send)
+        self._unheard: dict[str, asyncio.Future[Outcome]] = {}
+        """Announcements whose end the satellite has not told."""
 
     async def run(self) -> None:
         """Serve until the satellite leaves; raises `MalformedMessage` when it sends what is no message."""
@@ -97,6 +107,9 @@ class Session:
         """Stop everything; utterances under way end as cancelled."""
         for task in self._tasks:
             task.cancel()
+        for heard in self._unheard.values():
+            if not heard.done():
+                heard.set_result("failed")
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2.0)
         for recorder in list(self._recorders.values()):
@@ -117,16 +130,39 @@ class Session:
             return False
         return True
 
-    async def announce(self, text: str, recorder: TraceRecorder) -> bool:
-        """Say something unasked, after what is being said now; returns once it was sent, False when it was not."""
-        self._keep(recorder)
-        async with self._speaking:
-            spoken = await self._speak(recorder, text, announcement=True)
-            told = spoken and await self.send(SpeechEnded(recorder.utterance_id, text))
-        if not told:
+    async def announce(self, announcement: Announcement, recorder: TraceRecorder, *, until: Until) -> Outcome:
+        """Say something unasked, after what is being said now unless it interrupts that; what became of it."""
+        utterance_id = recorder.utterance_id
+        if len(self._unheard) >= MAX_ANNOUNCEMENTS:
             recorder.note(outcome="failed")
-            await self._finish(recorder.utterance_id)
-        return told
+            await self._parts.finished(recorder.trace())
+            return "full"
+        self._keep(recorder)
+        heard: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._unheard[utterance_id] = heard
+        begun = False
+        try:
+            async with self._mouth.turn(interrupt=announcement.interrupt) as turn:
+                sent = await turn.speak(self._speak_unasked(announcement, recorder))
+                begun = self._mouth.begun == utterance_id
+            if not begun:
+                return "stopped" if turn.over.is_set() else "failed"
+            if sent and until == "sent":
+                return "waits"
+            async with asyncio.timeout(PLAYED_S):
+                return await heard
+        except TimeoutError:
+            return "waits"
+        finally:
+            self._unheard.pop(utterance_id, None)
+            if not begun:
+                recorder.note(outcome="failed")
+                await self._finish(utterance_id)
+
+    async def _speak_unasked(self, announcement: Announcement, recorder: TraceRecorder) -> bool:
+        language = announcement.language or self._context.language
+        spoken = await self._mouth.speak(recorder, announcement.text, language, announcement=announcement)
+        return spoken and await self.send(SpeechEnded(recorder.utterance_id, announcement.text))
 
     # ---- what the satellite says
 
@@ -144,11 +180,21 @@ class Session:
                 await self._end(message)
             case PlaybackStarted(utterance_id=utterance_id) if utterance_id in self._recorders:
                 self._recorders[utterance_id].mark("first_audio", ms_ago=message.ms_ago)
-            case PlaybackFinished(utterance_id=utterance_id) if utterance_id in self._recorders:
-                self._recorders[utterance_id].mark("last_audio", ms_ago=message.ms_ago, node=self.hello.satellite)
-                await self._finish(utterance_id)
+            case PlaybackFinished(utterance_id=utterance_id):
+                if (heard := self._unheard.get(utterance_id)) is not None and not heard.done():
+                    heard.set_result("stopped" if message.interrupted else "played")
+                if utterance_id in self._recorders:
+                    self._recorders[utterance_id].mark("last_audio", ms_ago=message.ms_ago, node=self.hello.satellite)
+                    await self._finish(utterance_id)
+            case VolumeChanged():
+                await self._parts.volume_changed(self.hello.satellite, message.percent)
+            case SatelliteState():
+                self.muted = message.state == "muted"
             case Hello():
                 raise MalformedMessage("a second hello")
+
+    def _where(self, recorder: TraceRecorder) -> tuple[str, str, str]:
+        return recorder.utterance_id, self.hello.satellite, self.hello.area or ""
 
     def _is_current(self, utterance_id: str) -> bool:
         current = self._recorder if self._utterance is not None else None
@@ -172,6 +218,7 @@ class Session:
         if message.wake_word is not None:
             recorder.mark("wake", ms_ago=message.wake_ms_ago, node=self.hello.satellite)
             recorder.note(wake_word=message.wake_word)
+            self._parts.happened(Wake(*self._where(recorder), message.wake_word))
         self._keep(recorder)
         self._recorder = recorder
 
@@ -217,14 +264,22 @@ class Session:
             recorder.mark("transcript")
             recorder.note(transcript=text)
             await self.send(Transcribed(utterance_id, text))
+            where = self._where(recorder)
+            self._parts.happened(Heard(*where, "voice", text))
             working = self._start(self._keep_waiting(utterance_id, text))
             try:
                 answer = await self._parts.conversation().answer(text, context=self._context, recorder=recorder)
+                self._parts.happened(Understood(*where, "voice", answer.intent))
                 try:
-                    async with self._speaking:
-                        await self._say(answer, recorder)
+                    async with self._mouth.turn() as turn:
+                        await turn.speak(self._say(answer, recorder))
+                        unheard = turn.over.is_set() and self._mouth.begun != utterance_id
                 finally:
                     await answer.close()
+                    self._parts.happened(Answered(*where, "voice", answer.outcome, answer.text))
+                if unheard:
+                    await self.send(NoReply(utterance_id, "none"))
+                    await self._finish(utterance_id)
             finally:
                 working.cancel()
         except asyncio.CancelledError:
@@ -239,53 +294,22 @@ class Session:
 
     async def _say(self, answer: Answer, recorder: TraceRecorder) -> None:
         """Speak each sentence while the next is being made."""
+        try:
+            await self._say_all(answer, recorder)
+        finally:
+            await answer.close()  # in the task that iterated
+
+    async def _say_all(self, answer: Answer, recorder: TraceRecorder) -> None:
         utterance_id = recorder.utterance_id
         spoke = False
         async for sentence in answer.sentences:
-            spoke = await self._speak(recorder, sentence, begun=spoke) or spoke
+            spoke = await self._mouth.speak(recorder, sentence, self._context.language, begun=spoke) or spoke
         if spoke:
             await self.send(SpeechEnded(utterance_id, answer.text, follow_up=answer.follow_up))
         else:
             cue = answer.cue if not answer.text else "error"
             await self.send(NoReply(utterance_id, cue))
             await self._finish(utterance_id)
-
-    async def _speak(
-        self, recorder: TraceRecorder, text: str, *, begun: bool = False, announcement: bool = False
-    ) -> bool:
-        """Send the speech of one sentence; False when there is none or nobody takes it."""
-        stage = "last_audio" if begun else "first_audio"
-        sent = 0
-        with watched() as work:
-            try:
-                speech = self._parts.synthesizer.synthesize(
-                    verbalize(text, self._context.language), language=self._context.language
-                )
-                async with aclosing(speech) as chunks:  # type: ignore[type-var]
-                    async for chunk in chunks:
-                        if not begun and not sent:
-                            recorder.tell(stage, work)
-                            rate = self._parts.synthesizer.rate
-                            await self.send(SpeechStarted(recorder.utterance_id, rate, announcement))
-                            self._plays_until = time.monotonic()
-                        if not await self._send_speech(chunk):
-                            return False
-                        sent += len(chunk)
-            except EngineError as error:
-                # What was sent of it is heard, and the next sentence may succeed.
-                log.error("cannot say %.80r: %s", text, error)
-            recorder.tell(stage, work)
-        return sent > 0
-
-    async def _send_speech(self, chunk: bytes) -> bool:
-        """Send it, not too far ahead of its playing; False when nobody takes it."""
-        for offset in range(0, len(chunk), MAX_AUDIO_BYTES):
-            if not await self.send(chunk[offset : offset + MAX_AUDIO_BYTES]):
-                return False
-        now = time.monotonic()
-        self._plays_until = max(self._plays_until, now) + duration_s(chunk, self._parts.synthesizer.rate)
-        await asyncio.sleep(max(0.0, self._plays_until - now - AHEAD_S))
-        return True
 
     # ---- tasks and traces
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import msgspec
 
@@ -11,6 +12,10 @@ RING_EVERY_S = 15.0
 """From the end of one announcement to the next."""
 OWNER_CHECK_S = 1.0
 """How often a hub looks whether a timer that another one should ring has become its own."""
+
+
+TimerEvent = Literal["started", "changed", "paused", "resumed", "cancelled", "ended", "stopped"]
+"""`stopped`: somebody said stop while it rang."""
 
 
 class Timer(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import msgspec
 
 from hub.answers import wording
-from hub.timer_book import Running, Timer, TimerBook
+from hub.timer_book import Running, Timer, TimerBook, TimerEvent
 from swarm.errors import MycoswarmError, StorageError
 
 MAX_TIMERS = 50
@@ -112,6 +112,8 @@ class Timers:
 
     def __init__(self, store: TimerStore, clock: Clock | None = None, *, sharing: Sharing | None = None) -> None:
         """`sharing` when other hubs have the same store."""
+        self.on_change: list[Callable[[TimerEvent, Timer, float], None]] = []
+        """Called with what this hub did to a timer, and the seconds left."""
         self._store = store
         self._sharing = sharing
         self._unsaved: set[str] = set()
@@ -134,7 +136,7 @@ class Timers:
             return None
         here = self._sharing.here if self._sharing is not None else ""
         timer = Timer(uuid.uuid4().hex, duration_s, 0.0, name, satellite, area, None, language, here)
-        return await self._keep(timer, duration_s)
+        return await self._keep(timer, duration_s, "started")
 
     def all(self) -> tuple[tuple[Timer, float], ...]:
         """All that have not ended, each with the seconds left, in the order in which they were set."""
@@ -143,7 +145,10 @@ class Timers:
 
     async def cancel(self, timer_id: str) -> None:
         """End a timer without a sound."""
+        running = self._book.get(timer_id)
         self._book.drop(timer_id)
+        if running is not None:
+            self._tell("stopped" if running.ended else "cancelled", running.timer, running.left(self._clock.steady()))
         await self._forget(timer_id)
         self._changed.set()
 
@@ -155,7 +160,8 @@ class Timers:
             return None
         paused = None if running.timer.paused_left_s is None else left
         duration = max(running.timer.duration_s + by_s, left)
-        return await self._keep(msgspec.structs.replace(running.timer, duration_s=duration, paused_left_s=paused), left)
+        changed = msgspec.structs.replace(running.timer, duration_s=duration, paused_left_s=paused)
+        return await self._keep(changed, left, "changed")
 
     async def pause(self, timer_id: str) -> Kept | None:
         """Let it stand still; None when it is gone."""
@@ -163,7 +169,7 @@ class Timers:
         if running is None:
             return None
         left = running.left(self._clock.steady())
-        return await self._keep(msgspec.structs.replace(running.timer, paused_left_s=left), left)
+        return await self._keep(msgspec.structs.replace(running.timer, paused_left_s=left), left, "paused")
 
     async def unpause(self, timer_id: str) -> Kept | None:
         """Let it go on; None when it is gone."""
@@ -171,7 +177,7 @@ class Timers:
         if running is None:
             return None
         left = running.left(self._clock.steady())
-        return await self._keep(msgspec.structs.replace(running.timer, paused_left_s=None), left)
+        return await self._keep(msgspec.structs.replace(running.timer, paused_left_s=None), left, "resumed")
 
     async def silence(self, satellite: str) -> int:
         """Stop those that ring at `satellite` or everywhere (empty name: all that ring); how many it were."""
@@ -205,6 +211,8 @@ class Timers:
                     self._book.leave_to_its_owner(running.timer.id, self._clock.steady())
                 # One announcement takes seconds: meanwhile somebody may have stopped the next.
                 elif self._book.get(running.timer.id) is not None:
+                    if running.rings == 0:
+                        self._tell("ended", running.timer, 0.0)
                     await self._announce(running, announce)
                     if self._book.announced(running.timer.id, self._clock.steady()):
                         await self._forget(running.timer.id)
@@ -271,10 +279,15 @@ class Timers:
         running = self._book.get(timer_id)
         return None if running is None or running.ended else running
 
-    async def _keep(self, timer: Timer, left_s: float) -> Kept:
+    def _tell(self, change: TimerEvent, timer: Timer, left_s: float) -> None:
+        for each in self.on_change:
+            each(change, timer, left_s)
+
+    async def _keep(self, timer: Timer, left_s: float, change: TimerEvent) -> Kept:
         stored = msgspec.structs.replace(timer, ends_at=self._clock.wall() + left_s)
         self._book.put(Running(stored, self._clock.steady() + left_s))
         self._changed.set()
+        self._tell(change, stored, left_s)
         return Kept(stored, left_s, await self._save(stored))
 
     async def _follow_wall_clock(self) -> None:

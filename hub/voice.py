@@ -8,19 +8,23 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Literal
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
 from hub.conversation import Conversation
+from hub.happenings import Happening
 from hub.session import Session, SpeechParts
 from hub.utterance import Judge
+from swarm.announcement import Announcement, Report, Until, Whom
 from swarm.codec import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, decode_from_satellite, encode
 from swarm.engine import Synthesizer, Transcriber
 from swarm.errors import MalformedMessage
-from swarm.messages import PROTOCOL_VERSION, Hello, SetVolume, StopSpeaking, Trace, Welcome
+from swarm.messages import PROTOCOL_VERSION, Hello, Listen, SetVolume, StopSpeaking, Trace, Welcome
 from swarm.trace import TraceRecorder
+from swarm.voice_routes import ListenReport
 
 MAX_SESSIONS = 64
 MAX_NAME = 100
@@ -49,6 +53,7 @@ class VoiceHub:
         keep_volume: Callable[[str, int], Awaitable[None]] | None = None,
         kept_volume: Callable[[str], Awaitable[int | None]] | None = None,
         wake_words: tuple[str, ...] = (),
+        happened: Callable[[Happening], None] = lambda _: None,
     ) -> None:
         """`keep_audio` (utterance id, pcm) is given only when a person switched recording on. `keep_volume` and
         `kept_volume` (satellite; percent) let a satellite that connects be as loud as it was set before."""
@@ -60,6 +65,8 @@ class VoiceHub:
             synthesizer=synthesizer,
             keep_audio=keep_audio,
             finished=self._finished,
+            happened=happened,
+            volume_changed=self._volume_changed,
         )
         self._keep_trace = keep_trace
         self._keep_volume = keep_volume
@@ -140,6 +147,11 @@ class VoiceHub:
 
     # ---- what skills and timers ask of satellites
 
+    def machine_of(self, satellite: str) -> str:
+        """The other machine that a connected satellite belongs to; empty: this one, or it is not connected."""
+        session = self._sessions.get(satellite)
+        return self._nodes[session][0] if session in self._nodes else ""
+
     def in_area(self, area: str) -> tuple[str, ...]:
         """Names of the satellites that stand in a room."""
         return tuple(
@@ -162,6 +174,11 @@ class VoiceHub:
             await self._keep_volume(satellite, percent)
         return await session.send(SetVolume(percent))
 
+    async def _volume_changed(self, satellite: str, percent: int) -> None:
+        self._volumes[satellite] = percent
+        if self._keep_volume is not None:
+            await self._keep_volume(satellite, percent)
+
     async def stop_speaking(self, satellite: str) -> None:
         """Stop playback there at once."""
         session = self._sessions.get(satellite)
@@ -174,18 +191,38 @@ class VoiceHub:
             async with asyncio.timeout(timeout_s), self._news:
                 await self._news.wait_for(lambda: satellite in self._sessions if satellite else bool(self._sessions))
 
-    async def announce(self, satellite: str, text: str) -> bool:
-        """Say something unasked, at one satellite or, with an empty name, at all; False when none could be told."""
-        chosen = [session for name, session in self._sessions.items() if not satellite or name == satellite]
-        told = await asyncio.gather(*(self._announce(session, text) for session in chosen))
-        return any(told)
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Name and room of the satellites that are connected now."""
+        return tuple(sorted((name, session.hello.area or "") for name, session in self._sessions.items()))
 
-    async def _announce(self, session: Session, text: str) -> bool:
-        recorder = TraceRecorder(
-            uuid.uuid4().hex, node=self._parts.node, source="announcement", satellite=session.hello.satellite
-        )
-        recorder.note(answer=text, outcome="done")
-        return await session.announce(text, recorder)
+    @property
+    def place_names(self) -> tuple[str, ...]:
+        """Names of all those satellites and rooms, each once."""
+        return tuple(dict.fromkeys(name for place in self.places for name in place if name))
+
+    async def announce(self, announcement: Announcement, whom: Whom, *, until: Until) -> tuple[Report, ...]:
+        """Say something unasked at all satellites here that are meant; what became of it at each."""
+        chosen = [each for each in self._sessions.values() if whom.means(each.hello.satellite, each.hello.area or "")]
+        return tuple(await asyncio.gather(*(self._announce(each, announcement, until) for each in chosen)))
+
+    async def listen(self, whom: Whom) -> tuple[ListenReport, ...]:
+        """Have satellites here listen without a wake word, as a program of the home wants."""
+        chosen = [each for each in self._sessions.values() if whom.means(each.hello.satellite, each.hello.area or "")]
+        return tuple(await asyncio.gather(*(self._listen(each) for each in chosen)))
+
+    async def _listen(self, session: Session) -> ListenReport:
+        outcome: Literal["listening", "muted", "failed"] = "muted"
+        if not session.muted:
+            outcome = "listening" if await session.send(Listen()) else "failed"
+        return ListenReport(session.hello.satellite, session.hello.area or "", outcome)
+
+    async def _announce(self, session: Session, announcement: Announcement, until: Until) -> Report:
+        satellite = session.hello.satellite
+        recorder = TraceRecorder(uuid.uuid4().hex, node=self._parts.node, source="announcement", satellite=satellite)
+        recorder.note(answer=announcement.text, outcome="done")
+        outcome = await session.announce(announcement, recorder, until=until)
+        return Report(satellite, session.hello.area or "", outcome)
 
     # ---- traces of finished utterances
 

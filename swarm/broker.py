@@ -34,8 +34,9 @@ BrokerKind = Literal["external", "mosquitto", "amqtt"]
 
 USUAL_PORT = 1883
 USUAL_TLS_PORT = 8883
-MAX_MESSAGE_BYTES = 1024 * 1024
-"""Largest message on the bus; the longest honest one is a discovery message of a few kilobytes."""
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Largest message on the bus; the longest honest one is Zigbee2MQTT's list of its devices, with some ten kilobytes of
+each."""
 START_TIMEOUT_S = 20.0
 """Mosquitto needs 25 ms, amqtt half a second; a small board under load a multiple of it."""
 RESOLVE_TIMEOUT_S = 5.0

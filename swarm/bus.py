@@ -84,6 +84,17 @@ class OnlineOrOffline:
         return b"online"
 
 
+class _OnlyNew:
+    """A callback that is not called with what the broker kept; that goes to `kept`."""
+
+    def __init__(self, callback: OnMessage, kept: OnMessage | None) -> None:
+        self.kept = kept or (lambda topic, payload: None)
+        self._callback = callback
+
+    def __call__(self, topic: str, payload: bytes) -> None:
+        self._callback(topic, payload)
+
+
 class Bus:
     """One connection, kept up by `run`. All methods belong to the event loop that runs it."""
 
@@ -106,6 +117,7 @@ class Bus:
         self._filters_changed = asyncio.Event()
         self._filters_sent = asyncio.Event()
         self._filters_sent.set()
+        self._leaves_nothing = False
 
     @property
     def broker(self) -> BrokerAddress | None:
@@ -131,12 +143,24 @@ class Bus:
         """Have `listener` called at each change of `connected`."""
         self._listeners.append(listener)
 
-    def subscribe(self, topic_filter: str, callback: OnMessage, *, qos: Literal[0, 1] = 1) -> Callable[[], None]:
+    def subscribe(
+        self,
+        topic_filter: str,
+        callback: OnMessage,
+        *,
+        qos: Literal[0, 1] = 1,
+        retained: bool = True,
+        kept: OnMessage | None = None,
+    ) -> Callable[[], None]:
         """Have `callback` called with each message that matches, from now on and across reconnections.
 
-        The broker sends retained messages again. Returns what ends this subscription. `qos` 0 where a filter brings
-        thousands of retained messages at once: Mosquitto as it comes drops all but 1,020 of them with 1.
+        The broker sends retained messages again; `retained` False drops those, so that a command that somebody left
+        with the broker is not obeyed at every connection; `kept` is called with them instead. Returns what ends this
+        subscription. `qos` 0 where a filter brings thousands of retained messages at once: Mosquitto as it comes drops
+        all but 1,020 of them with 1.
         """
+        if not retained or kept is not None:
+            callback = _OnlyNew(callback, kept)
         callbacks = self._callbacks.setdefault(topic_filter, [])
         callbacks.append(callback)
         if "+" in topic_filter or "#" in topic_filter:
@@ -170,6 +194,11 @@ class Bus:
             await self._client.publish(topic, payload, qos=qos, retain=retain, timeout=timeout_s)
         except (aiomqtt.MqttError, ValueError) as error:
             raise BusError(f"cannot publish to {topic} on the broker {self._where}: {error}") from error
+
+    def leave_nothing(self) -> None:
+        """This node will be another one when it comes back: at the end of `run` remove its presence, which would else
+        say for good that it is gone."""
+        self._leaves_nothing = True
 
     async def run(self) -> None:
         """Connect, and connect again whenever the connection is lost; ends only by being cancelled."""
@@ -245,7 +274,7 @@ class Bus:
         """A connection that is closed in good order leaves no Last Will."""
         client.timeout = FAREWELL_TIMEOUT_S
         with contextlib.suppress(aiomqtt.MqttError):
-            await client.publish(self.presence_topic, will, qos=1, retain=True)
+            await client.publish(self.presence_topic, b"" if self._leaves_nothing else will, qos=1, retain=True)
 
     def _forget_connection(self) -> None:
         self._client = None
@@ -282,7 +311,7 @@ class Bus:
         self._filters_changed.set()
         self._filters_sent.clear()
 
-    def _dispatch(self, topic: str, payload: bytes) -> None:
+    def _dispatch(self, topic: str, payload: bytes, retained: bool) -> None:
         if len(payload) > MAX_MESSAGE_BYTES:
             _log.warning("dropped a message of %d bytes on %s: too large", len(payload), topic[:MAX_LOGGED])
             return
@@ -291,8 +320,9 @@ class Bus:
             if pattern.fullmatch(topic):
                 callbacks += self._callbacks[topic_filter]
         for callback in callbacks:
+            call = callback.kept if retained and isinstance(callback, _OnlyNew) else callback
             try:
-                callback(topic, payload)
+                call(topic, payload)
             except Exception:  # noqa: BLE001 - one subscriber's mistake must not cost the others the connection
                 _log.exception("a subscriber failed at a message on %s", topic[:MAX_LOGGED])
 

@@ -17,7 +17,10 @@ import click
 from swarm import __version__
 from swarm.cli_bench import bench
 from swarm.cli_common import Sentences, config_option, load, patience_s, print_json, running_node
+from swarm.cli_home import COMMANDS as HOME_COMMANDS
 from swarm.cli_membership import COMMANDS as MEMBERSHIP_COMMANDS
+from swarm.cli_rules import COMMANDS as RULE_COMMANDS
+from swarm.cli_say import say
 from swarm.cli_swarm import COMMANDS as SWARM_COMMANDS
 from swarm.cli_tasks import COMMANDS as TASK_COMMANDS
 from swarm.errors import ConfigError, MycoswarmError
@@ -317,7 +320,7 @@ def _show_findings(findings: list[Finding], as_json: bool) -> None:
         raise SystemExit(1)
 
 
-for _command in (bench, *MEMBERSHIP_COMMANDS, *SWARM_COMMANDS, *TASK_COMMANDS):
+for _command in (*HOME_COMMANDS, say, bench, *MEMBERSHIP_COMMANDS, *SWARM_COMMANDS, *TASK_COMMANDS, *RULE_COMMANDS):
     main.add_command(_command)
 
 

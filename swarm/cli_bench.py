@@ -17,6 +17,7 @@ def bench() -> None:
     \b
     mycoswarm bench voice --quick
     mycoswarm bench swarm --quick
+    mycoswarm bench home --quick
     """
 
 
@@ -70,6 +71,45 @@ def bench_swarm(quick: bool, with_litellm: bool, as_json: bool, write: Path | No
         click.echo(line, err=True)
 
     report = asyncio.run(measure(QUICK if quick else FULL, tell, with_litellm=with_litellm))
+    if write is not None:
+        write_section(write, report)
+    print_json(report) if as_json else click.echo(report_text(report))
+
+
+@bench.command("home")
+@click.option("--quick", is_flag=True, help="Two minutes instead of a quarter of an hour; says less.")
+@click.option("--minutes", type=click.FloatRange(0.1, 600), help="How long states change; ten, with --quick a half.")
+@click.option(
+    "--home-assistant",
+    type=click.Path(path_type=Path),
+    metavar="VENV",
+    help="Compare with the Home Assistant in this virtual environment, such as .venv-peers of make test-peers.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--write", type=click.Path(path_type=Path), metavar="FILE", help="Put the report into this Markdown file too."
+)
+def bench_home(
+    quick: bool, minutes: float | None, home_assistant: Path | None, as_json: bool, write: Path | None
+) -> None:
+    """Measure a home of 2,000 devices: how fast it starts, understands and acts, and what it costs.
+
+    It starts a broker, devices and nodes of its own on this machine. Leave the machine alone meanwhile.
+
+    \b
+    mycoswarm bench home --quick
+    mycoswarm bench home --home-assistant .venv-peers --write BENCHMARKS.md
+    """
+    from dataclasses import replace
+
+    from swarm.bench.home import FULL, QUICK
+    from swarm.bench.home import bench_home as measure
+    from swarm.bench.report import report_text, write_section
+
+    size = QUICK if quick else FULL
+    if minutes is not None:
+        size = replace(size, minutes=minutes)
+    report = asyncio.run(measure(size, lambda line: click.echo(line, err=True), home_assistant=home_assistant))
     if write is not None:
         write_section(write, report)
     print_json(report) if as_json else click.echo(report_text(report))

@@ -11,7 +11,7 @@ import binascii
 import http.client
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -186,9 +186,21 @@ class NodeClient:
         """`{"entity": …, "state": …}` of every device's part that the node knows."""
         return self._call("GET", "/api/entities", list[dict[str, Any]])
 
+    def place(self, entity: str, area: str | None) -> dict[str, Any]:
+        """Say in which area an entity is, None to leave that to the device; the entity as it is then."""
+        return self._call("POST", "/api/home/area", dict[str, Any], _json(entity=entity, area=area))
+
+    def rename(self, entity: str, *, add: Sequence[str] = (), remove: Sequence[str] | None = ()) -> dict[str, Any]:
+        """Give an entity further names, and take some of those given, None for all; the entity as it is then."""
+        return self._call("POST", "/api/home/aliases", dict[str, Any], _json(entity=entity, add=add, remove=remove))
+
     def timers(self) -> list[dict[str, Any]]:
         """The timers that run."""
         return self._call("GET", "/api/timers", list[dict[str, Any]])
+
+    def say(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Have something said at satellites (`hub.saying.SayRequest`): `reports` of each, and names `missed`."""
+        return self._call("POST", "/api/say", dict[str, Any], msgspec.json.encode(request))
 
     def set_muted(self, muted: bool) -> None:
         """Stop or begin listening with this machine's microphone."""
@@ -245,6 +257,10 @@ class NodeClient:
 
     def _not_ours(self, why: str) -> NodeUnreachable:
         return NodeUnreachable(f"what answers at {self.url} is no mycoswarm node of this version ({why})")
+
+
+def _json(**values: Any) -> bytes:
+    return json.dumps(values).encode()
 
 
 def is_alive(pid: int) -> bool:

@@ -17,6 +17,9 @@ import msgspec
 
 from swarm.errors import ConfigError
 from swarm.routing import RoutingSection
+from swarm.voice_policy import PolicySection, complaints
+from swarm.wyoming.settings import WyomingSection, place_of
+from swarm.wyoming.settings import check as check_wyoming
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 FixedPort = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -71,8 +74,29 @@ class BusSection(Section, frozen=True):
     """Loopback port of the broker that the node starts; 0 takes 1883 when it is free, else any."""
     discovery_prefix: str = "homeassistant"
     """Where devices announce themselves (Home Assistant's MQTT discovery)."""
+    zigbee2mqtt: tuple[Annotated[str, msgspec.Meta(pattern=r"^[^$+#/\x00-\x1f][^+#\x00-\x1f]{0,100}$")], ...] = (
+        "zigbee2mqtt",
+    )
+    """Base topics of Zigbee2MQTTs, whose own topics are read where they do not announce devices for Home Assistant."""
+    announce: Literal["components", "device", "off"] = "components"
+    """How this node shows itself to Home Assistant by that discovery; in a swarm say the same on every machine.
+    `components` is read by every version, `device` by 2024.12 and later, in one message for each device. `off` shows
+    nothing, and removes what was shown before."""
+    announce_words: bool = False
+    """Show the last transcript and answer too. Everything that is connected to the broker can read them then."""
     confirm_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 3.0
     """How long a device may take to confirm a command by its state."""
+
+
+class HomeAssistantSection(Section, frozen=True):
+    """[home_assistant]: a Home Assistant on the LAN, for what it has besides MQTT, its areas and its aliases."""
+
+    url: str = ""
+    """`http://homeassistant.local:8123`, as in the browser; empty asks none."""
+    token: str = ""
+    """A long-lived access token: in Home Assistant, your profile, Security."""
+    token_file: str = ""
+    """A file that holds the token, instead of `token`."""
 
 
 class SatelliteSection(Section, frozen=True):
@@ -88,6 +112,9 @@ class SatelliteSection(Section, frozen=True):
     """Any of okay_nabu, alexa, hey_jarvis, hey_mycroft."""
     sensitivity: Fraction = 0.5
     """0 wakes rarely, 1 wakes easily; 0.5 is what the wake model's makers set."""
+    wyoming_wake: str = ""
+    """`tcp://host:10400`: a Wyoming service on the LAN that listens for all its wake words, and gets all that the
+    microphone hears; while it is away, those above are listened for here."""
     volume: Annotated[int, msgspec.Meta(ge=0, le=100)] = 80
 
 
@@ -98,6 +125,10 @@ class SpeechSection(Section, frozen=True):
     """Folder of a faster-whisper (CTranslate2) model; empty uses command mode."""
     piper_voice: str = ""
     """Path of a Piper voice, `….onnx` with its `….onnx.json`; empty uses eSpeak NG."""
+    wyoming_stt: str = ""
+    """`tcp://host:10300`: a Wyoming service on the LAN that hears; those above stand in when it fails."""
+    wyoming_tts: str = ""
+    """`tcp://host:10200`: a Wyoming service on the LAN that speaks; those above stand in when it fails."""
 
 
 class LanguageModelSection(Section, frozen=True):
@@ -108,9 +139,21 @@ class LanguageModelSection(Section, frozen=True):
     model: str = ""
     """Name as Ollama lists it; empty takes the only one there."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 60.0
+    wyoming: str = ""
+    """`tcp://host:10500`: a Wyoming service on the LAN that handles text; it is asked before the model."""
     parallel: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
     """Questions that the server works on at a time; what else is asked meanwhile waits at this node, where it is
     counted, or goes to another one."""
+
+
+class MqttApiSection(Section, frozen=True):
+    """[mqtt_api]: people's automations speak with the hub by MQTT topics below mycoswarm/api (`hub.mqtt_api`). Off
+    unless a person says so: whoever can publish there can then make the house speak and a satellite listen. In a swarm
+    it is the same on every hub."""
+
+    enabled: bool = False
+    transcripts: bool = False
+    """Events tell what people said and were answered, too; everybody who reads the broker reads it."""
 
 
 class RecordingSection(Section, frozen=True):
@@ -149,12 +192,16 @@ class Config(Section, frozen=True):
     node: NodeSection = msgspec.field(default_factory=NodeSection)
     people: PeopleSection = msgspec.field(default_factory=PeopleSection)
     bus: BusSection = msgspec.field(default_factory=BusSection)
+    home_assistant: HomeAssistantSection = msgspec.field(default_factory=HomeAssistantSection)
     satellite: SatelliteSection = msgspec.field(default_factory=SatelliteSection)
     speech: SpeechSection = msgspec.field(default_factory=SpeechSection)
     language_model: LanguageModelSection = msgspec.field(default_factory=LanguageModelSection)
+    mqtt_api: MqttApiSection = msgspec.field(default_factory=MqttApiSection)
     recording: RecordingSection = msgspec.field(default_factory=RecordingSection)
     swarm: SwarmSection = msgspec.field(default_factory=SwarmSection)
     routing: RoutingSection = msgspec.field(default_factory=RoutingSection)
+    policy: PolicySection = msgspec.field(default_factory=PolicySection)
+    wyoming: WyomingSection = msgspec.field(default_factory=WyomingSection)
 
     @property
     def state_dir(self) -> Path:
@@ -201,7 +248,20 @@ def parse_config(text: str, *, origin: str) -> Config:
                 f'{origin}:{line}: satellite.wake_words: "{word}" is no wake word',
                 hint=f"wake words are: {', '.join(WAKE_WORDS)}",
             )
+    for table, key, wrong, hint in complaints(config.policy):
+        line = _line_of(text, f"policy.{table}.{key}")
+        raise ConfigError(f"{origin}:{line}: policy.{table}: {wrong}", hint=hint)
+    _check_home_assistant(config.home_assistant, text, origin)
     _check_swarm(config.swarm, text, origin)
+    for key, url in named_services(config).items():
+        try:
+            place_of(url)
+        except ConfigError as error:
+            raise ConfigError(f"{origin}:{_line_of(text, key)}: {key}: {error}", hint=error.hint) from error
+    mistake = check_wyoming(config.wyoming)
+    if mistake is not None:
+        line = _line_of(text, f"wyoming.{mistake[0]}")
+        raise ConfigError(f"{origin}:{line}: {mistake[1]}", hint=mistake[1].hint)
     return config
 
 
@@ -211,6 +271,31 @@ def wanted_roles(config: Config) -> tuple[Role, ...]:
         return config.swarm.roles
     section = config.satellite
     return ("hub",) if section.microphone == "none" and section.speaker == "none" else ("hub", "edge")
+
+
+def named_services(config: Config) -> dict[str, str]:
+    """The Wyoming services of others that are used as engines: by key, their URLs."""
+    named = {
+        "speech.wyoming_stt": config.speech.wyoming_stt,
+        "speech.wyoming_tts": config.speech.wyoming_tts,
+        "satellite.wyoming_wake": config.satellite.wyoming_wake,
+        "language_model.wyoming": config.language_model.wyoming,
+    }
+    return {key: url for key, url in named.items() if url}
+
+
+def _check_home_assistant(section: HomeAssistantSection, text: str, origin: str) -> None:
+    where = "home_assistant"
+    if section.url and not re.fullmatch(r"https?://[^\s/@?#]+/?", section.url):
+        where, wrong = f"{where}.url", f'"{section.url}" is no address of a Home Assistant'
+        hint = "such as http://homeassistant.local:8123, without anything behind it"
+    elif section.url and not section.token and not section.token_file:
+        wrong, hint = "no token", "make a long-lived access token in Home Assistant: your profile, Security"
+    elif section.token and section.token_file:
+        wrong, hint = "both token and token_file", "leave one of them out"
+    else:
+        return
+    raise ConfigError(f"{origin}:{_line_of(text, where)}: {where}: {wrong}", hint=hint)
 
 
 def _check_swarm(section: SwarmSection, text: str, origin: str) -> None:
@@ -268,14 +353,15 @@ def _unknown(key: str, known: list[str], text: str, origin: str) -> ConfigError:
 
 def _line_of(text: str, key: str) -> int:
     """The line that sets `section.key` or opens `[section]`; 1 when it cannot be told."""
-    section = key.partition(".")[0]
+    sections = (key.partition(".")[0], key.rpartition(".")[0], key)
     current, section_line = "", 1
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[+\s*([\w.-]+)\s*\]+", line)
         if header:
             current = header.group(1)
-            section_line = number if current == section else section_line
-        full = f"{current}.{line.split('=')[0].strip()}" if current else line.split("=")[0].strip()
+            section_line = number if current in sections else section_line
+        name = line.split("=")[0].strip().strip("\"'")
+        full = f"{current}.{name}" if current else name
         if "=" in line and full == key:
             return number
     return section_line

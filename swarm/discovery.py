@@ -23,6 +23,8 @@ from swarm.mdns_table import LIFETIME_S, MdnsTable
 from swarm.static_peers import StaticPeer, resolve
 
 if TYPE_CHECKING:
+    from zeroconf.asyncio import AsyncZeroconf
+
     from swarm.mdns import Mdns
     from swarm.mdns_service import Announcement
 
@@ -108,6 +110,11 @@ class Discovery:
     def interfaces(self) -> tuple[Interface, ...]:
         """The interfaces that mDNS uses now."""
         return self._interfaces
+
+    @property
+    def zeroconf(self) -> AsyncZeroconf | None:
+        """What announces this machine now; None without multicast."""
+        return self._mdns.zeroconf if self._mdns is not None else None
 
     @property
     def refused(self) -> int:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from swarm.checks import Check, Examined, Finding, home, machine, membership, voice
+from swarm.checks import Check, Examined, Finding, home, machine, membership, voice, wyoming
 from swarm.errors import MycoswarmError
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ CHECKS: Mapping[str, Check] = {
     "wake words": voice.wake_words,
     "engines": voice.engines,
     "broker": home.broker,
+    "home assistant": home.home_assistant,
     "port": machine.people_port,
     "language model": voice.language_model,
+    "wyoming": wyoming.wyoming,
     "disk": machine.disk,
     "clock": machine.clock,
     "memory": machine.memory,

@@ -30,6 +30,11 @@ def require_lan(host: str) -> None:
 
     Asks the system's resolver for a name, which may take seconds: call it from a thread. Raises `MycoswarmError`.
     """
+    lan_addresses(host)
+
+
+def lan_addresses(host: str) -> tuple[str, ...]:
+    """All addresses of `host`, for who connects to what was checked; else as `require_lan`."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -41,3 +46,4 @@ def require_lan(host: str) -> None:
             f"{host} ({outside[0]}) is outside the LAN, and nothing leaves the LAN",
             hint="name a machine of this home, by its private address such as 192.168.1.10",
         )
+    return tuple(addresses)

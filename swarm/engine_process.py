@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from typing import Any
 
-from wyoming.event import Event, async_write_event, read_event, write_event
+from wyoming.event import Event, async_write_event, write_event
+from wyoming.event import read_event as read_event_from_file
 
 from swarm.child import end_child, start_child
-from swarm.errors import EngineError, EngineUnavailable, MycoswarmError
+from swarm.errors import EngineError, EngineUnavailable, MalformedMessage, MycoswarmError
+from swarm.wyoming.events import read_event
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """Largest part of one event that is read from a child."""
@@ -221,7 +221,7 @@ class Conversation:
             raise EngineError(f"{self._name} did not answer within {timeout_s:g} s and was stopped") from None
         except (EOFError, OSError):
             raise await self._dead() from None
-        except ValueError as error:
+        except MalformedMessage as error:
             raise EngineError(f"{self._name} wrote what is no event and was stopped: {error}") from None
         if event.type == _ERROR:
             self._answered()
@@ -278,14 +278,14 @@ async def _launch(argv: Sequence[str], name: str, timeout_s: float) -> _Child:
         if event.type == _ERROR:
             raise _error_of(event, name)
         if event.type != _READY:
-            raise ValueError(f"{event.type} where {_READY} was expected")
+            raise MalformedMessage(f"{event.type} where {_READY} was expected")
     except BaseException as error:
         try:
             if isinstance(error, TimeoutError):
                 error = EngineError(f"{name} was not ready within {timeout_s:g} s of its start")
             elif isinstance(error, (EOFError, OSError)):
                 error = EngineError(await child.why_dead(name))
-            elif isinstance(error, ValueError):
+            elif isinstance(error, MalformedMessage):
                 error = EngineError(f"{name} wrote what is no event when it started: {error}")
         finally:
             await end_child(child.process)
@@ -301,24 +301,11 @@ def _future() -> asyncio.Future[_Child]:
 
 
 async def _read_event(stdout: asyncio.StreamReader) -> Event:
-    """The next event; EOFError at the end, ValueError for what is no event (`wyoming.event` calls both None)."""
-    line = await stdout.readline()
-    if not line.endswith(b"\n"):
+    """The next event. Raises EOFError at the end, `MalformedMessage` for what is no event."""
+    event = await read_event(stdout, max_part_bytes=MAX_EVENT_BYTES)
+    if event is None:
         raise EOFError
-    header = json.loads(line)
-    if not isinstance(header, dict) or not isinstance(header.get("type"), str):
-        raise ValueError("a header without a type")
-    data: dict[str, Any] = json.loads(await _read_part(stdout, header.get("data_length")) or b"{}")
-    payload = await _read_part(stdout, header.get("payload_length"))
-    return Event(type=header["type"], data=data, payload=payload or None)
-
-
-async def _read_part(stdout: asyncio.StreamReader, length: object) -> bytes:
-    if not length:
-        return b""
-    if not isinstance(length, int) or not 0 < length <= MAX_EVENT_BYTES:
-        raise ValueError(f"a part of {length} bytes")
-    return await stdout.readexactly(length)
+    return event
 
 
 def _error_of(event: Event, name: str) -> EngineError:
@@ -354,7 +341,7 @@ def serve(build: Callable[[], Answer]) -> None:
             _report(error, send, _UNAVAILABLE)
             return
         send(Event(_READY))
-        while (event := read_event(sys.stdin.buffer)) is not None:
+        while (event := read_event_from_file(sys.stdin.buffer)) is not None:
             try:
                 answer(event, send)
             except BrokenPipeError:

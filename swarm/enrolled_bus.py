@@ -139,6 +139,11 @@ class EnrolledBus:
         """The other nodes that are on it."""
         return tuple(self._swarm_bus.present())
 
+    def health(self, node: NodeId) -> Health | None:
+        """The latest of another node on the bus."""
+        latest = self._swarm_bus.health(node)
+        return latest[0] if latest is not None else None
+
     def status(self) -> BrokerStatus:
         """For the people's port."""
         names = {member.node: member.name for member in self._peer.members()}

@@ -11,6 +11,10 @@
     │   ├── EngineUnavailable  the engine cannot be built here: says what is missing
     │   └── BadPayload       what a task asks makes no sense (swarm.task)
     ├── BusError             the MQTT broker cannot be started or reached
+    │   └── HassError        Home Assistant did not do, or does not know, what it was asked for (hub.home.hass_socket)
+    │       └── TokenRefused it does not take the token
+    ├── UnknownEntity        nothing in the home is called so, or several things are (hub.home.labels)
+    ├── UnfitWords           an area or alias that nobody could say (hub.home.labels)
     ├── StorageError         the node cannot write its database (disk full, read-only)
     ├── LedgerError          the ledger cannot do what was asked (swarm.ledger.errors)
     │   ├── NotEntitled      the roster does not allow this node to write that

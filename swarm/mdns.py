@@ -161,6 +161,11 @@ class Mdns(RecordUpdateListener):
             zeroconf.zeroconf.async_remove_listener(self)
             await zeroconf.async_close()
 
+    @property
+    def zeroconf(self) -> AsyncZeroconf | None:
+        """For other services of this machine that are announced beside it; None while there is no interface."""
+        return self._zeroconf
+
     # ---- what zeroconf calls
 
     def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:

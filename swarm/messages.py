@@ -8,7 +8,7 @@ thing happened on the sender's monotonic clock. Words as in the Wyoming protocol
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -97,6 +97,12 @@ class SatelliteState(Message, frozen=True):
     state: Literal["idle", "listening", "thinking", "speaking", "muted"]
 
 
+class VolumeChanged(Message, frozen=True):
+    """The playback volume, 0 to 100, was set at the satellite itself."""
+
+    percent: Annotated[int, msgspec.Meta(ge=0, le=100)]
+
+
 # ---- hub to satellite
 
 
@@ -130,7 +136,13 @@ class SpeechStarted(Message, frozen=True):
     rate: int
     """Samples per second of the 16-bit mono frames that follow."""
     announcement: bool = False
-    """Spoken unasked (a timer ended): a chime goes before it."""
+    """Spoken unasked (a timer ended)."""
+    chime: bool = True
+    """A chime goes before an announcement."""
+    volume: int | None = None
+    """0 to 100, for this speech alone; None: as loud as the satellite is set."""
+    interrupt: bool = False
+    """This announcement stops what is being played, and comes before what waits; not before a person who speaks."""
 
 
 class SpeechEnded(Message, frozen=True):
@@ -154,6 +166,10 @@ class StopSpeaking(Message, frozen=True):
     """Stop playback at once."""
 
 
+class Listen(Message, frozen=True):
+    """A program of the home wants the satellite to listen now, without a wake word; a sound says that it does."""
+
+
 class SetVolume(Message, frozen=True):
     """Playback volume, 0 to 100."""
 
@@ -169,6 +185,7 @@ SatelliteMessage = (
     | PlaybackStarted
     | PlaybackFinished
     | SatelliteState
+    | VolumeChanged
 )
 
 
@@ -207,7 +224,7 @@ class Trace(msgspec.Struct, frozen=True):
     utterance_id: str
     started_at: str
     """Wall clock, ISO 8601 with offset; for people, never for arithmetic."""
-    source: Literal["voice", "text", "announcement"]
+    source: Literal["voice", "text", "announcement", "rule"]
     satellite: str = ""
     transcript: str = ""
     intent: str = ""
@@ -216,6 +233,8 @@ class Trace(msgspec.Struct, frozen=True):
     outcome: str = ""
     """`done`, `not_understood`, `unconfirmed`, `unavailable`, `cancelled`, `nothing_said` or `failed`."""
     wake_word: str = ""
+    why: str = ""
+    """What the words were taken for, and what was done for them, as a person is told who asks why."""
     marks: tuple[Mark, ...] = ()
 
 
@@ -226,5 +245,14 @@ class Traced(Message, frozen=True):
 
 
 HubMessage = (
-    Welcome | HeardSoFar | Transcribed | SpeechStarted | SpeechEnded | NoReply | StopSpeaking | SetVolume | Traced
+    Welcome
+    | HeardSoFar
+    | Transcribed
+    | SpeechStarted
+    | SpeechEnded
+    | NoReply
+    | StopSpeaking
+    | Listen
+    | SetVolume
+    | Traced
 )

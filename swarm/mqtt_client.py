@@ -99,13 +99,14 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
     So nothing has to be bounded or dropped: while we are busy the broker waits, held back by TCP.
     """
 
-    def __init__(self, dispatch: OnMessage, maxsize: int = 0) -> None:
+    def __init__(self, dispatch: Callable[[str, bytes, bool], None], maxsize: int = 0) -> None:
+        """`dispatch` gets topic, payload, and whether the broker had kept it from before the subscription."""
         super().__init__(maxsize)
         self._pass_on = dispatch
 
     def put_nowait(self, item: aiomqtt.Message) -> None:
         """Pass it on."""
-        self._pass_on(item.topic.value, item.payload if isinstance(item.payload, bytes) else b"")
+        self._pass_on(item.topic.value, item.payload if isinstance(item.payload, bytes) else b"", item.retain)
 
 
 class _ContextFor:

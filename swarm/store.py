@@ -16,15 +16,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from swarm.errors import StorageError
 from swarm.messages import Trace
-
-if TYPE_CHECKING:
-    from sqlite_utils import Database
 
 MAX_TRACES = 5_000
 """Newest traces kept on disk; at about 1 kB each, 5 MB."""
@@ -35,6 +32,7 @@ MAX_PENDING = 256
 COMPLAIN_EVERY_S = 60.0
 """A disk that stays full says so in the log this often, not with every trace."""
 
+Table = Literal["settings", "timers", "rules"]
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ class Store:
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
-        self._database: Database | None = None
+        self._database: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._pending = 0
         self._unsaved: OrderedDict[str, Trace] = OrderedDict()
@@ -111,8 +109,8 @@ class Store:
 
     async def set_setting(self, key: str, value: Any) -> None:
         """Store a value that JSON can hold. Raises `StorageError` when it cannot be written."""
-        row = _document(key, value)
-        await self._run(lambda database: database.table("settings").upsert(row, pk="id"))
+        body = msgspec.json.encode(value).decode()
+        await self._run(lambda database: _put(database, "settings", key, body))
 
     # ---- timers
 
@@ -122,25 +120,40 @@ class Store:
 
     async def save_timer(self, timer: Mapping[str, Any]) -> None:
         """Store a timer under its `id`, replacing an earlier one. Raises `StorageError` when it cannot be written."""
-        row = _document(str(timer["id"]), dict(timer))
-        await self._run(lambda database: database.table("timers").upsert(row, pk="id"))
+        body = msgspec.json.encode(dict(timer)).decode()
+        await self._run(lambda database: _put(database, "timers", str(timer["id"]), body))
 
     async def delete_timer(self, timer_id: str) -> None:
         """Forget a timer; one that is not there is no error. Raises `StorageError` when it cannot be written."""
-        await self._run(lambda database: database.table("timers").delete_where("id = ?", [timer_id]))
+        await self._run(lambda database: _delete(database, "timers", timer_id))
+
+    # ---- rules
+
+    async def rules(self) -> dict[str, Any]:
+        """Everything that is stored of rules, by key. Raises `StorageError` when it cannot be read."""
+        return await self._read_all("rules")
+
+    async def save_rule(self, key: str, value: Mapping[str, Any]) -> None:
+        """Store it under `key`, replacing what is there. Raises `StorageError` when it cannot be written."""
+        body = msgspec.json.encode(dict(value)).decode()
+        await self._run(lambda database: _put(database, "rules", key, body))
+
+    async def delete_rule(self, key: str) -> None:
+        """Forget it; what is not there is no error. Raises `StorageError` when it cannot be written."""
+        await self._run(lambda database: _delete(database, "rules", key))
 
     # ---- below: how a table is read and written, in the store's thread
 
-    async def _read_all(self, table: str, key: str | None = None) -> dict[str, Any]:
-        where, values = ("id = ?", [key]) if key is not None else (None, [])
+    async def _read_all(self, table: Table, key: str | None = None) -> dict[str, Any]:
+        where, values = ("WHERE id = ?", [key]) if key is not None else ("", [])
 
-        def read(database: Database) -> dict[str, Any]:
-            rows = database.table(table).rows_where(where, values, order_by="rowid")
+        def read(database: sqlite3.Connection) -> dict[str, Any]:
+            rows = database.execute(f"SELECT id, body FROM {table} {where} ORDER BY rowid", values)  # noqa: S608 our words
             return {row["id"]: msgspec.json.decode(row["body"]) for row in rows}
 
         return await self._run(read)
 
-    async def _run(self, operation: Callable[[Database], T]) -> T:
+    async def _run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         if self._pending >= MAX_PENDING:
             raise StorageError(f"the database {self._path} is too slow: {self._pending} operations wait for it")
         self._pending += 1
@@ -149,7 +162,7 @@ class Store:
         finally:
             self._pending -= 1
 
-    def _in_thread(self, operation: Callable[[Database], T]) -> T:
+    def _in_thread(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         try:
             try:
                 return operation(self._connected())
@@ -165,7 +178,7 @@ class Store:
                 hint="free some space, or make the folder writable by the user that runs mycoswarm",
             ) from error
 
-    def _connected(self) -> Database:
+    def _connected(self) -> sqlite3.Connection:
         if self._database is None:
             self._database = _connect(self._path)
         return self._database
@@ -194,47 +207,52 @@ class Store:
 # ---- schema
 
 
-def _connect(path: Path) -> Database:
-    from sqlite_utils import Database  # imported here: 0.2 s that the event loop need not wait
-
+def _connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what people said at home is for nobody else to read
-    connection = sqlite3.connect(path, timeout=2.0, check_same_thread=False)
+    database = sqlite3.connect(path, timeout=2.0, check_same_thread=False)
+    database.row_factory = sqlite3.Row
     try:
-        database = Database(connection)
-        report = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        report = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if report != "ok":
             raise sqlite3.DatabaseError(f"malformed: {report}")
-        database.enable_wal()
-        connection.execute("PRAGMA synchronous = NORMAL")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
         _migrate(database)
     except BaseException:
-        connection.close()
+        database.close()
         raise
     return database
 
 
-def _migrate(database: Database) -> None:
-    (version,) = database.conn.execute("PRAGMA user_version").fetchone()
+def _migrate(database: sqlite3.Connection) -> None:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > len(_MIGRATIONS):
         raise StorageError(
             f"the database was written by a newer mycoswarm (schema {version}, this one knows {len(_MIGRATIONS)})",
             hint="install that version again, or move the file away to begin a new one",
         )
-    for number, migration in enumerate(_MIGRATIONS[version:], start=version + 1):
-        migration(database)
-        database.conn.execute(f"PRAGMA user_version = {number}")
+    for number, statements in enumerate(_MIGRATIONS[version:], start=version + 1):
+        for statement in statements:
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {number}")
 
 
-def _first_schema(database: Database) -> None:
-    columns = dict.fromkeys(("utterance_id", *_TRACE_TEXTS, "marks"), str)
-    database.table("traces").create(columns, pk="utterance_id", if_not_exists=True)
-    for table in ("settings", "timers"):
-        database.table(table).create({"id": str, "body": str}, pk="id", if_not_exists=True)
-
-
-_TRACE_TEXTS = ("started_at", "source", "satellite", "transcript", "intent", "answer", "outcome", "wake_word")
-_MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first_schema,)
+_FIRST_TEXTS = ("started_at", "source", "satellite", "transcript", "intent", "answer", "outcome", "wake_word")
+_TRACE_TEXTS = (*_FIRST_TEXTS, "why")
+_TRACE_COLUMNS = (*_TRACE_TEXTS, "marks")
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE IF NOT EXISTS traces"
+        f" (utterance_id TEXT PRIMARY KEY, {' TEXT, '.join((*_FIRST_TEXTS, 'marks'))} TEXT)",
+        "CREATE TABLE IF NOT EXISTS settings (id TEXT PRIMARY KEY, body TEXT)",
+        "CREATE TABLE IF NOT EXISTS timers (id TEXT PRIMARY KEY, body TEXT)",
+    ),
+    (
+        "CREATE TABLE IF NOT EXISTS rules (id TEXT PRIMARY KEY, body TEXT)",
+        "ALTER TABLE traces ADD COLUMN why TEXT NOT NULL DEFAULT ''",
+    ),
+)
 """Entry n brings a database from schema n to n + 1."""
 
 
@@ -246,25 +264,42 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 # ---- values as rows
 
 
-def _document(key: str, value: Any) -> dict[str, str]:
-    return {"id": key, "body": msgspec.json.encode(value).decode()}
+def _put(database: sqlite3.Connection, table: Table, key: str, body: str) -> None:
+    with database:
+        database.execute(
+            f"INSERT INTO {table} (id, body) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body",  # noqa: S608
+            (key, body),
+        )
 
 
-def _insert_traces(database: Database, traces: list[Trace]) -> None:
-    table = database.table("traces")
-    table.upsert_all([_row_of(trace) for trace in traces], pk="utterance_id")
-    table.delete_where(
-        f"rowid <= (SELECT rowid FROM traces ORDER BY rowid DESC LIMIT 1 OFFSET {MAX_TRACES})"  # noqa: S608 our number
-    )
+def _delete(database: sqlite3.Connection, table: Table, key: str) -> None:
+    with database:
+        database.execute(f"DELETE FROM {table} WHERE id = ?", (key,))  # noqa: S608
 
 
-def _select_traces(database: Database, limit: int) -> list[Trace]:
-    return [_trace_of(row) for row in database.table("traces").rows_where(order_by="rowid desc", limit=limit)]
+def _insert_traces(database: sqlite3.Connection, traces: list[Trace]) -> None:
+    names = ("utterance_id", *_TRACE_COLUMNS)
+    renewed = ", ".join(f"{name} = excluded.{name}" for name in _TRACE_COLUMNS)
+    with database:
+        database.executemany(
+            f"INSERT INTO traces ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608
+            f" ON CONFLICT (utterance_id) DO UPDATE SET {renewed}",
+            [_row_of(trace) for trace in traces],
+        )
+        database.execute(
+            "DELETE FROM traces WHERE rowid <= (SELECT rowid FROM traces ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+            (MAX_TRACES,),
+        )
 
 
-def _select_trace(database: Database, utterance_id: str) -> Trace | None:
-    rows = list(database.table("traces").rows_where("utterance_id = ?", [utterance_id]))
-    return _trace_of(rows[0]) if rows else None
+def _select_traces(database: sqlite3.Connection, limit: int) -> list[Trace]:
+    rows = database.execute("SELECT * FROM traces ORDER BY rowid DESC LIMIT ?", (limit,))
+    return [_trace_of(dict(row)) for row in rows]
+
+
+def _select_trace(database: sqlite3.Connection, utterance_id: str) -> Trace | None:
+    row = database.execute("SELECT * FROM traces WHERE utterance_id = ?", (utterance_id,)).fetchone()
+    return _trace_of(dict(row)) if row is not None else None
 
 
 def _row_of(trace: Trace) -> dict[str, str]:

@@ -17,12 +17,12 @@ from swarm.broker import BrokerAddress, resolve_on_lan
 from swarm.bus import CONNECT_TIMEOUT_S, Bus
 from swarm.bus_choice import BusChoice
 from swarm.bus_port import LOOKS, BusPort
-from swarm.bus_rules import ALL_HEALTH, ALL_PRESENCE, health_topic, node_of
+from swarm.bus_rules import ALL_HEALTH, ALL_PRESENCE, ALL_STATES, health_topic, node_of
 from swarm.certificates import NodeId
 from swarm.errors import BusError, MalformedMessage, MycoswarmError
 from swarm.health import Health, decode_health, encode_health
 from swarm.mqtt_packets import ACCEPTED, CONNACK, DISCONNECT, Connect, PacketReader, connect_packet
-from swarm.presence import Document, OwnPresence, Presence, PresenceTable, decode_presence
+from swarm.presence import MAX_NODES, Document, OwnPresence, Presence, PresenceTable, decode_presence
 from swarm.tls import TlsContexts
 from swarm.trust import Trust
 
@@ -32,6 +32,9 @@ HEALTH_EACH_S = 0.6
 their number, and so stays below 0.8 KB/s (a message of 300 bytes has 400 on the wire)."""
 PRESENCE_EVERY_S = 10.0
 """Changes of the presence are gathered for so long: speeds change with every run."""
+MAX_RETAINED = 4 * MAX_NODES
+LEFTOVERS_S = 4.0
+"""What a node left on the broker goes after its devices in Home Assistant, which read it."""
 LOOK_S = 0.25
 """How often it is looked for another hub."""
 
@@ -86,6 +89,10 @@ class SwarmBus:
         # a cluster that lost a server agree on a keeper for each subscription, for ten seconds and longer.
         self.bus.subscribe(ALL_PRESENCE, self._heard_presence, qos=0)
         self.bus.subscribe(ALL_HEALTH, self._heard_health, qos=0)
+        self.bus.subscribe(ALL_STATES, self._heard_retained, qos=0)
+        self._retained: dict[str, NodeId] = {}
+        """What the broker keeps of nodes, by topic."""
+        self._left_since: dict[str, float] = {}
 
     @property
     def hub(self) -> NodeId | None:
@@ -124,12 +131,23 @@ class SwarmBus:
             await asyncio.sleep(1.0)
             for node in self._table.settle(loop.time()):
                 self._on_gone(node)
+            await self._remove_leftovers()
             self._changed |= self._presence.change(self._describe())
             if self._changed and self.bus.connected:
                 with suppress(BusError):  # the next connection begins with it
                     await self.bus.publish(self._presence.topic, self._presence.here(), retain=True)
                 self._changed = False
                 await asyncio.sleep(PRESENCE_EVERY_S - 1.0)
+
+    async def _remove_leftovers(self) -> None:
+        """Whoever left or was cut off cannot do it; the hub that carries the bus speaks to its broker without rules."""
+        now = asyncio.get_running_loop().time()
+        left = [topic for topic, node in self._retained.items() if self._trust.is_revoked(node)]
+        self._left_since = {topic: self._left_since.get(topic, now) for topic in left}
+        if self.hub == self._node and self.bus.connected:
+            for topic in [topic for topic, since in self._left_since.items() if now - since >= LEFTOVERS_S]:
+                with suppress(BusError):
+                    await self.bus.publish(topic, b"", retain=True)
 
     async def _tell_health(self) -> None:
         while True:
@@ -141,10 +159,19 @@ class SwarmBus:
     # ---- what others say
 
     def _connection(self, connected: bool) -> None:
+        self._retained.clear()
         if connected:
             self._table.connected(asyncio.get_running_loop().time())
 
+    def _heard_retained(self, topic: str, payload: bytes) -> None:
+        node = node_of(topic)
+        if not payload or node is None:
+            self._retained.pop(topic, None)
+        elif topic in self._retained or len(self._retained) < MAX_RETAINED:
+            self._retained[topic] = node
+
     def _heard_presence(self, topic: str, payload: bytes) -> None:
+        self._heard_retained(topic, payload)
         node = node_of(topic)
         if node is None or not payload or self._trust.is_revoked(node):
             return

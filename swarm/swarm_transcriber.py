@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -43,6 +43,31 @@ MAX_CHARS = 1_000
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+
+
+class Asked(Protocol):
+    """An utterance that somebody else is asked about."""
+
+    @property
+    def node(self) -> str:
+        """Name of who has it; empty while nobody has."""
+
+    async def wait(self) -> str:
+        """What was said. Raises `MycoswarmError`, also when it takes too long."""
+
+    def cancel(self) -> None:
+        """Nobody wants to know any more."""
+
+
+class Elsewhere(Protocol):
+    """Ears that hear everything, beside the own ones."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether there are any now."""
+
+    def ask(self, pcm: bytes, language: str) -> Asked:
+        """Begin to ask what was said."""
 
 
 class SwarmTranscriber:
@@ -76,8 +101,12 @@ class SwarmTranscriber:
             if not self.elsewhere:
                 raise
             _log.warning("command mode cannot hear, another machine has to: %s", error)
-            return _Hearing(self, None, language)
-        return _Hearing(self, own, language)
+            return Hearing(self, None, language)
+        return Hearing(self, own, language)
+
+    def ask(self, pcm: bytes, language: str) -> Asked:
+        """See `Elsewhere`."""
+        return _AskedNode(self, pcm, language)
 
     async def set_grammar(self, grammar: CommandGrammar) -> None:
         """For command mode."""
@@ -87,18 +116,20 @@ class SwarmTranscriber:
         """Nothing: its parts belong to others."""
 
 
-class _Hearing:
+class Hearing:
     """One utterance, heard here and, where that is not enough, elsewhere."""
 
-    def __init__(self, swarm: SwarmTranscriber, own: TranscriptionStream | None, language: str) -> None:
-        self._swarm = swarm
+    def __init__(self, others: Elsewhere, own: TranscriptionStream | None, language: str) -> None:
+        """`own` hears commands only; None: it failed."""
+        self._others = others
         self._own = own
         self._language = language
         self._pcm = bytearray()
-        self._asked: _Asked | None = None
+        self._asked: Asked | None = None
         """For all the audio so far."""
 
     async def feed(self, pcm: bytes) -> None:
+        """See `TranscriptionStream`."""
         if len(self._pcm) + len(pcm) > MAX_BYTES:
             raise EngineError(f"the utterance is longer than {duration_s(bytes(self._pcm)):.0f} s")
         self._pcm += pcm
@@ -114,6 +145,7 @@ class _Hearing:
         return heard or Transcript("", accepted=False)
 
     async def transcript(self) -> Transcript:
+        """See `TranscriptionStream`."""
         heard = await self._of_own(self._own.transcript()) if self._own is not None else None
         await self._close_own()  # others who speak now need not wait for another machine
         if heard is not None and _is_sure(heard):
@@ -140,6 +172,7 @@ class _Hearing:
         return Transcript(text)
 
     async def close(self) -> None:
+        """See `TranscriptionStream`."""
         self._forget_asked()
         await self._close_own()
 
@@ -159,8 +192,8 @@ class _Hearing:
                 await own.close()
 
     def _ask(self) -> None:
-        if self._asked is None and self._pcm and self._swarm.elsewhere:
-            self._asked = _Asked(self._swarm, bytes(self._pcm), self._language)
+        if self._asked is None and self._pcm and self._others.elsewhere:
+            self._asked = self._others.ask(bytes(self._pcm), self._language)
 
     def _forget_asked(self) -> None:
         if self._asked is not None:
@@ -168,7 +201,7 @@ class _Hearing:
             self._asked = None
 
 
-class _Asked:
+class _AskedNode:
     """An utterance that another node transcribes."""
 
     def __init__(self, swarm: SwarmTranscriber, pcm: bytes, language: str) -> None:

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from swarm.messages import Trace
+from swarm.rule_view import RuleView
+
+
+def reason_table(trace: Trace) -> str:
+    """Why something was done that was said."""
+    facts = {
+        "utterance": trace.utterance_id,
+        "when": trace.started_at,
+        "by": f"{trace.source} {trace.satellite}".strip(),
+        "heard": trace.transcript,
+        "why": trace.why,
+        "node": next((mark.node for mark in trace.marks if mark.stage == "intent"), ""),
+        "answer": trace.answer,
+    }
+    return plain_table([(key, value) for key, value in facts.items() if value])
 
 
 def trace_table(trace: Trace) -> str:
@@ -20,6 +36,7 @@ def trace_table(trace: Trace) -> str:
         "intent": trace.intent,
         "answer": trace.answer,
         "outcome": trace.outcome,
+        "why": trace.why,
     }
     before = [0.0, *(mark.at_ms for mark in trace.marks)]
     headers = ["stage", "node", "ms", "step", "note"]
@@ -49,6 +66,28 @@ def traces_table(traces: Iterable[Trace]) -> str:
     return plain_table(rows, ("utterance", "when", "heard", "answer", "outcome", "ms"), right=("ms",))
 
 
+def rules_table(rules: Iterable[RuleView]) -> str:
+    """Rules, one a line."""
+    rows = [
+        (
+            str(each.number),
+            "" if each.enabled else "off",
+            printable(each.means),
+            _when(each.ran_at),
+            _when(each.next_at),
+            printable(each.missing),
+        )
+        for each in rules
+    ]
+    shown = 6 if any(row[-1] for row in rows) else 5
+    headers = ("rule", "", "what it does", "ran", "next", "missing")
+    return plain_table([row[:shown] for row in rows], headers[:shown])
+
+
+def _when(at: float | None) -> str:
+    return "" if at is None else datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
+
+
 def entities_table(entities: Iterable[Mapping[str, Any]]) -> str:
     """Devices as `NodeClient.entities` lists them."""
     rows = [
@@ -56,6 +95,21 @@ def entities_table(entities: Iterable[Mapping[str, Any]]) -> str:
         for entry in entities
     ]
     return plain_table(sorted(rows), ("area", "name", "kind", "state"))
+
+
+def home_table(entities: Iterable[Mapping[str, Any]]) -> str:
+    """As `entities_table`, with what else things are called."""
+    rows = [
+        (
+            entry["entity"].get("area", ""),
+            entry["entity"]["name"],
+            entry["entity"]["component"],
+            _state(entry),
+            ", ".join(entry["entity"].get("aliases", ())),
+        )
+        for entry in entities
+    ]
+    return plain_table(sorted(rows), ("area", "name", "kind", "state", "also called"))
 
 
 def timers_table(timers: Iterable[Mapping[str, Any]]) -> str:

@@ -26,7 +26,7 @@ class TraceRecorder:
         utterance_id: str,
         *,
         node: str,
-        source: Literal["voice", "text", "announcement"],
+        source: Literal["voice", "text", "announcement", "rule"],
         satellite: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -46,6 +46,11 @@ class TraceRecorder:
     def utterance_id(self) -> str:
         """The one name of this utterance on all nodes."""
         return self._trace.utterance_id
+
+    @property
+    def node(self) -> str:
+        """The node that records."""
+        return self._node
 
     def mark(self, stage: str, *, ms_ago: float = 0.0, node: str | None = None) -> None:
         """Note that `stage` (one of `STAGES`) was reached; only the first time counts, except for `last_audio`."""
@@ -69,10 +74,11 @@ class TraceRecorder:
         answer: str | None = None,
         outcome: str | None = None,
         wake_word: str | None = None,
+        why: str | None = None,
     ) -> None:
         """Fill in what is known by now; None leaves a field as it is."""
         values = {"transcript": transcript, "intent": intent, "answer": answer, "outcome": outcome}
-        values["wake_word"] = wake_word
+        values |= {"wake_word": wake_word, "why": why}
         given = {key: value for key, value in values.items() if value is not None}
         self._trace = msgspec.structs.replace(self._trace, **given)
 

@@ -4,40 +4,63 @@ which a hub has something said at satellites that are connected elsewhere.
 ::
 
     GET  /v1/voice            a voice session (`swarm.messages`), a WebSocket; hubs only
-    POST /v1/voice/announce   say something unasked at a satellite that is connected there, or at all
+    POST /v1/voice/announce   say something unasked at satellites that are connected there
+    POST /v1/voice/listen     have satellites that are connected there listen without a wake word
 
-Both are for nodes that are hub or edge. Whoever is revoked is cut off in the middle, as everywhere on this port.
+All are for nodes that are hub or edge. Whoever is revoked is cut off in the middle, as everywhere on this port.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 from aiohttp import web
 
+from swarm.announcement import Announcement, Report, Until, Whom
 from swarm.errors import MalformedMessage
 from swarm.node_api import Refused, asking_node, json_answer
 
 VOICE_PATH = "/v1/voice"
 ANNOUNCE_PATH = "/v1/voice/announce"
+LISTEN_PATH = "/v1/voice/listen"
 HAVE_VOICE = frozenset({"hub", "edge"})
 """Roles of nodes with satellites."""
 
 
-class Announcement(msgspec.Struct, frozen=True):
-    """Asks another node to say something."""
+class Announce(msgspec.Struct, frozen=True):
+    """Asks another node to say something at satellites that are connected there."""
 
-    text: Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
-    satellite: Annotated[str, msgspec.Meta(max_length=200)] = ""
-    """Empty: at all that are connected there."""
+    announcement: Announcement
+    whom: Whom = Whom()
+    until: Until = "sent"
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """Whether a satellite was told."""
+    """What became of it at each that was meant."""
 
-    heard: bool
+    reports: tuple[Report, ...]
+
+
+class ListenHere(msgspec.Struct, frozen=True):
+    """Asks another node to have satellites that are connected there listen."""
+
+    whom: Whom
+
+
+class ListenReport(msgspec.Struct, frozen=True, order=True):
+    """What became of it at one satellite."""
+
+    satellite: str
+    area: str
+    outcome: Literal["listening", "muted", "failed"]
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """What became of it at each that was meant."""
+
+    reports: tuple[ListenReport, ...]
 
 
 class Door(Protocol):
@@ -50,8 +73,11 @@ class Door(Protocol):
     async def serve(self, request: web.Request, node: str) -> web.StreamResponse:
         """One session of a satellite of `node`."""
 
-    async def announce_here(self, satellite: str, text: str) -> bool:
-        """Say it at satellites that are connected to this node; False when none was told."""
+    async def announce_here(self, announcement: Announcement, whom: Whom, until: Until) -> tuple[Report, ...]:
+        """Say it at satellites that are connected to this node; what became of it at each."""
+
+    async def listen_here(self, whom: Whom) -> tuple[ListenReport, ...]:
+        """Have satellites that are connected to this node listen; what became of it at each."""
 
 
 class VoiceRoutes:
@@ -64,7 +90,11 @@ class VoiceRoutes:
 
     def routes(self) -> list[web.RouteDef]:
         """For `swarm.node_api.build_nodes_app`."""
-        return [web.get(VOICE_PATH, self._voice), web.post(ANNOUNCE_PATH, self._announce)]
+        return [
+            web.get(VOICE_PATH, self._voice),
+            web.post(ANNOUNCE_PATH, self._announce),
+            web.post(LISTEN_PATH, self._listen),
+        ]
 
     async def _voice(self, request: web.Request) -> web.StreamResponse:
         node = self._asking(request)
@@ -77,11 +107,20 @@ class VoiceRoutes:
     async def _announce(self, request: web.Request) -> web.Response:
         self._asking(request)
         try:
-            asked = msgspec.json.decode(await request.read(), type=Announcement)
+            asked = msgspec.json.decode(await request.read(), type=Announce)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedMessage(f"no announcement: {error}") from error
-        heard = self.door is not None and await self.door.announce_here(asked.satellite, asked.text)
-        return json_answer(Announced(heard))
+        if self.door is None:
+            return json_answer(Announced(()))
+        return json_answer(Announced(await self.door.announce_here(asked.announcement, asked.whom, asked.until)))
+
+    async def _listen(self, request: web.Request) -> web.Response:
+        self._asking(request)
+        try:
+            asked = msgspec.json.decode(await request.read(), type=ListenHere)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedMessage(f"nobody to listen: {error}") from error
+        return json_answer(Listening(() if self.door is None else await self.door.listen_here(asked.whom)))
 
     def _asking(self, request: web.Request) -> str:
         node = asking_node(request).node_id

@@ -1,6 +1,6 @@
 """What the hub says, in a person's language: every word that skills speak comes from here.
 
-A language is one `Wording`; another one is another file of four classes and one line in `_WORDINGS`.
+A language is one `Wording`; another one is another file of these classes and one line in `_WORDINGS`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hub.answers.deeds import DeedWords
+from hub.answers.past import PastWords
+from hub.answers.rules import RuleWords
 from hub.answers.states import StateWords
 from hub.answers.talk import TalkWords
 from hub.answers.timing import TimerWords
@@ -22,11 +24,14 @@ class Wording:
     states: StateWords
     """How things are."""
     timers: TimerWords
+    rules: RuleWords
+    past: PastWords
+    """Undoing, and why."""
     talk: TalkWords
     """Everything else."""
 
 
-_WORDINGS = {"en": Wording(DeedWords(), StateWords(), TimerWords(), TalkWords())}
+_WORDINGS = {"en": Wording(DeedWords(), StateWords(), TimerWords(), RuleWords(), PastWords(), TalkWords())}
 
 
 def wording(language: str) -> Wording:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hub.answers.english import counted, degrees, is_plural, listed, named, noun, number, place, sentence, the
-from hub.home.entity import Command, Entity, Outcome, State
+from hub.answers.english import counted, is_plural, listed, named, noun, place, sentence, the
+from hub.answers.verbs import LACKS, Predicate, be, imperative, lacks, past, state_now
+from hub.home.entity import Command, Entity, Outcome
 
 Entities = Mapping[str, Entity]
-Predicate = tuple[str, str]
-"""What is said of one thing and of several: `is on`, `are on`."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,9 @@ class DeedWords:
                 done += _group_clauses(deed, confirmed)
             else:
                 singles += confirmed
-        done += _clauses([(outcome.command.entity_id, _state_now(outcome, entities)) for outcome in singles], entities)
-        problems = [(outcome.command.entity_id, _problem(outcome)) for outcome in failed]
+        facts = [(each.command.entity_id, state_now(each, entities.get(each.command.entity_id))) for each in singles]
+        done += _clauses(facts, entities)
+        problems = [(each.command.entity_id, _problem(each, entities.get(each.command.entity_id))) for each in failed]
         not_done = _clauses(problems, entities, it=_only_subject(singles))
         if done and not_done:
             return sentence(f"{listed(done)}, but {listed(not_done)}")
@@ -56,17 +56,40 @@ class DeedWords:
         """No device at all; `why` without a full stop."""
         return sentence(f"I can't reach the devices right now: {why or 'the MQTT broker is down'}")
 
-    def unlock_question(self, entity_ids: Sequence[str], entities: Entities) -> str:
-        """Asks before anything is unlocked."""
-        return f"Unlock {listed([the(entities[entity_id], entities) for entity_id in entity_ids])}?"
+    def may_i(self, commands: Sequence[Command], entities: Entities) -> str:
+        """Asks before any of this is done: `Unlock the front door?`"""
+        return sentence(self.orders(commands, entities), "?")
 
-    def left_locked(self) -> str:
+    def left_alone(self, commands: Sequence[Command]) -> str:
         """The person said no."""
-        return "OK, I left it locked."
+        if {command.verb for command in commands} == {"unlock"}:
+            return "OK, I left it locked." if len(commands) == 1 else "OK, I left them locked."
+        return "OK, I left it as it is." if len(commands) == 1 else "OK, I left them as they are."
 
-    def already_unlocked(self, entity_id: str, entities: Entities) -> str:
+    def already(self, command: Command, entities: Entities) -> str:
         """Nothing to do."""
-        return sentence(f"{the(entities[entity_id], entities)} is already unlocked")
+        how = {"unlock": "unlocked", "open": "open", "disarm": "disarmed"}.get(command.verb, "so")
+        return sentence(f"{the(entities[command.entity_id], entities)} is already {how}")
+
+    def refused(self, commands: Sequence[Command], entities: Entities) -> str:
+        """A person forbade it."""
+        return sentence(f"I may not {self.orders(commands, entities)} by voice")
+
+    def nobody_to_ask(self, commands: Sequence[Command], entities: Entities) -> str:
+        """It needs a person's yes, and no person said this."""
+        return sentence(f"I only {self.orders(commands, entities)} when a person says so and confirms it")
+
+    def too_late(self, question: str) -> str:
+        """A yes to a question of a while ago."""
+        return f'I asked "{question}" too long ago. Please say it again.'
+
+    def orders(self, commands: Sequence[Command], entities: Entities) -> str:
+        """What was asked, inside a sentence: `unlock the front door and the back door, and turn on the fan`."""
+        together: dict[str, list[Entity]] = {}
+        for command in commands:
+            entity = entities.get(command.entity_id) or Entity(command.entity_id, "", "a device that is gone")
+            together.setdefault(imperative(command, "{}", unit=entity.unit), []).append(entity)
+        return listed([pattern.replace("{}", named(things, entities)) for pattern, things in together.items()])
 
     def which_room(self, areas: Sequence[str]) -> str:
         """Asks where."""
@@ -91,7 +114,7 @@ class DeedWords:
 
     def none_can(self, command: Command, kind: str, area: str) -> str:
         """A whole kind lacks a feature."""
-        can = _LACKS[command.verb].replace("can't", "can")
+        can = LACKS[command.verb].replace("can't", "can")
         return f"None of the {noun(kind, 2)}{place(area)} {can}."
 
 
@@ -99,9 +122,9 @@ def _group_clauses(deed: Deed, confirmed: Sequence[Outcome]) -> list[str]:
     """`turned off 3 lights in the living room`, for each verb of the deed."""
     by_verb: dict[str, list[Outcome]] = {}
     for outcome in confirmed:
-        by_verb.setdefault(_past(outcome), []).append(outcome)
+        by_verb.setdefault(past(outcome), []).append(outcome)
     where = place(deed.area)
-    return [past.format(f"{counted(len(outcomes), deed.group)}{where}") for past, outcomes in by_verb.items()]
+    return [done.replace("{}", f"{counted(len(outcomes), deed.group)}{where}") for done, outcomes in by_verb.items()]
 
 
 def _clauses(facts: Sequence[tuple[str, Predicate]], entities: Entities, it: str = "") -> list[str]:
@@ -127,134 +150,14 @@ def _only_subject(outcomes: Sequence[Outcome]) -> str:
     return ids.pop() if len(ids) == 1 else ""
 
 
-def _be(rest: str) -> Predicate:
-    return f"is {rest}", f"are {rest}"
-
-
-def _state_now(outcome: Outcome, entities: Entities) -> Predicate:
-    """How a thing is after a confirmed command, from its own state where that tells more than the command."""
-    command, state = outcome.command, outcome.state
-    match command.verb:
-        case "turn_on" | "turn_off" | "toggle":
-            return _be(state.value if state.value in ("on", "off") else "off" if command.verb == "turn_off" else "on")
-        case "set_brightness" | "change_brightness":
-            if state.value == "off":
-                return _be("off")
-            if state.brightness is None and command.verb == "change_brightness":
-                return _be("brighter now" if _amount(command) > 0 else "dimmer now")
-            return _be(f"now at {_percent(state.brightness, command)}")
-        case "set_color":
-            return _be(f"now {command.value}")
-        case "set_color_temperature":
-            return _be(f"now at {number(_amount(command))} K")
-        case "open" | "close":
-            return _be(_cover(state, "open" if command.verb == "open" else "closed"))
-        case "set_position":
-            return _be(_position(state, command))
-        case "stop":
-            at = f" at {state.position}%" if state.position is not None else ""
-            return f"has stopped{at}", f"have stopped{at}"
-        case "set_speed":
-            return _be(f"now at {_percent(state.speed, command)}")
-        case "set_temperature":
-            entity = entities.get(command.entity_id)
-            wanted = state.target_temperature if state.target_temperature is not None else _amount(command)
-            return _be(f"set to {degrees(wanted, entity.unit if entity else '')}")
-        case "set_mode":
-            return _be(f"set to {command.value}" if command.value != "off" else "off")
-        case "lock":
-            return _be("locked")
-        case "unlock":
-            return _be("unlocked")
-        case "activate":
-            return _be("activated")
-        case "press":
-            return "was pressed", "were pressed"
-
-
-def _past(outcome: Outcome) -> str:
-    """What was done to many, as a pattern for what they are."""
-    command, state = outcome.command, outcome.state
-    match command.verb:
-        case "turn_on" | "turn_off" | "toggle":
-            return {"turn_on": "turned on {}", "turn_off": "turned off {}"}.get(command.verb, "switched {}")
-        case "set_brightness":
-            return f"set {{}} to {number(_amount(command))}%"
-        case "change_brightness":
-            return "brightened {}" if _amount(command) > 0 else "dimmed {}"
-        case "set_color" | "set_mode":
-            return f"set {{}} to {command.value}"
-        case "set_color_temperature":
-            return f"set {{}} to {number(_amount(command))} K"
-        case "open" | "close":
-            return (
-                f"{'opening' if command.verb == 'open' else 'closing'} {{}}"
-                if _moving(state)
-                else ("opened {}" if command.verb == "open" else "closed {}")
-            )
-        case "set_position" | "set_speed":
-            return f"set {{}} to {number(_amount(command))}%"
-        case "set_temperature":
-            return f"set {{}} to {number(_amount(command))}°"
-        case "stop" | "lock" | "unlock" | "activate" | "press":
-            return {"stop": "stopped {}", "activate": "activated {}"}.get(command.verb, f"{command.verb}ed {{}}")
-
-
-_LACKS = {
-    "turn_on": "can't be switched on",
-    "turn_off": "can't be switched off",
-    "toggle": "can't be switched",
-    "set_brightness": "can't be dimmed",
-    "change_brightness": "can't be dimmed",
-    "set_color": "can't change color",
-    "set_color_temperature": "can't change color temperature",
-    "open": "can't be opened",
-    "close": "can't be closed",
-    "stop": "can't be stopped",
-    "set_position": "can't be opened part of the way",
-    "set_speed": "can't change speed",
-    "set_temperature": "can't be set to a temperature",
-    "set_mode": "can't be set to that mode",
-    "lock": "can't be locked",
-    "unlock": "can't be unlocked",
-    "activate": "can't be activated",
-    "press": "can't be pressed",
-}
-
-
-def _problem(outcome: Outcome) -> Predicate:
+def _problem(outcome: Outcome, entity: Entity | None) -> Predicate:
     match outcome.result:
         case "unavailable":
-            return _be("offline")
+            return be("offline")
         case "unsupported":
-            lacks = _LACKS[outcome.command.verb]
-            return lacks, lacks
+            said = lacks(outcome.command, entity)
+            return said, said
         case "bus_down":
             return "could not be reached", "could not be reached"
         case _:
             return "did not answer", "did not answer"
-
-
-def _amount(command: Command) -> float:
-    return float(command.value) if isinstance(command.value, (int, float)) else 0.0
-
-
-def _percent(confirmed: int | None, command: Command) -> str:
-    return f"{confirmed if confirmed is not None else number(_amount(command))}%"
-
-
-def _moving(state: State) -> bool:
-    return state.value in ("opening", "closing")
-
-
-def _cover(state: State, asked: str) -> str:
-    if _moving(state) and state.value is not None:
-        return state.value
-    return asked
-
-
-def _position(state: State, command: Command) -> str:
-    if _moving(state):
-        return f"moving to {number(_amount(command))}%"
-    at = state.position if state.position is not None else round(_amount(command))
-    return "closed" if at <= 0 else "open" if at >= 100 else f"now {at}% open"

@@ -17,6 +17,12 @@ _NOUNS = {
     "button": ("button", "buttons"),
     "cover": ("cover", "covers"),
     "valve": ("valve", "valves"),
+    "siren": ("siren", "sirens"),
+    "humidifier": ("humidifier", "humidifiers"),
+    "vacuum": ("vacuum cleaner", "vacuum cleaners"),
+    "lawn_mower": ("lawn mower", "lawn mowers"),
+    "water_heater": ("water heater", "water heaters"),
+    "alarm_control_panel": ("alarm system", "alarm systems"),
     "sensor": ("sensor", "sensors"),
     "binary_sensor": ("sensor", "sensors"),
     "awning": ("awning", "awnings"),
@@ -129,3 +135,20 @@ def duration(seconds: float) -> str:
     first = next((index for index, (count, _) in enumerate(parts) if count), 3)
     said = [f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts[first : first + 2] if count]
     return " ".join(said) or "0 seconds"
+
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def weekday(day: int) -> str:
+    """0 is `Monday`."""
+    return _DAYS[day]
+
+
+def clock(minute: int) -> str:
+    """Minutes since midnight as a time of the day: `7 AM`, `7:30 PM`, `noon`, `midnight`."""
+    hour, rest = divmod(minute % 1440, 60)
+    if rest == 0 and hour in (0, 12):
+        return "midnight" if hour == 0 else "noon"
+    minutes = f":{rest:02}" if rest else ""
+    return f"{hour % 12 or 12}{minutes} {'AM' if hour < 12 else 'PM'}"

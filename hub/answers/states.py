@@ -163,8 +163,21 @@ def _predicate(entity: Entity, state: State) -> str:
             return f"is on at {state.speed}%"
         case "cover" | "valve" if value == "open" and state.position not in (None, 0, 100):
             return f"is {state.position}% open"
-        case "climate":
+        case "climate" | "water_heater":
             return _climate(entity, state)
+        case "humidifier" if value == "on":
+            return _humidifier(state)
+        case "number" if value:
+            return f"is set to {with_unit(value, entity.unit)}"
+        case "select" if value:
+            return f"is set to {_words(value)}"
+        case "event":
+            return f"last said {_words(value)}" if value else ""
+        case "alarm_control_panel" if value:
+            how, _, way = value.partition("_")
+            return f"is {how} ({_words(way)})" if way else f"is {how}"
+        case "vacuum" | "lawn_mower" if value in _ROBOTS:
+            return _ROBOTS[value]
         case "binary_sensor" if value in ("on", "off"):
             return f"is {_BINARY.get(entity.device_class, ('on', 'off'))[value == 'off']}"
         case "sensor":
@@ -172,6 +185,22 @@ def _predicate(entity: Entity, state: State) -> str:
         case "scene" | "button":
             return "has no state"
     return f"is {' '.join(value.split())[:60]}" if value else ""
+
+
+_ROBOTS = {"returning": "is on its way home", "error": "reports an error"}
+
+
+def _words(value: str) -> str:
+    return " ".join(value.replace("_", " ").split())[:60]
+
+
+def _humidifier(state: State) -> str:
+    parts = ["is on"]
+    if state.target_humidity is not None:
+        parts.append(f"is set to {round(state.target_humidity)}%")
+    if state.current_humidity is not None:
+        parts.append(f"measures {round(state.current_humidity)}%")
+    return listed(parts)
 
 
 def _climate(entity: Entity, state: State) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from hub.answers.english import listed, sentence, the
+from hub.answers.english import article, listed, sentence, the
 from hub.home.entity import Entity
 
 
@@ -24,9 +24,34 @@ class TalkWords:
         """Set."""
         return f"Volume is at {percent}%." if percent else "Volume is off."
 
+    def identify(self, name: str) -> str:
+        """Which of several satellites it is that speaks."""
+        return f"This is {name[:100]}."
+
     def no_speaker(self, area: str) -> str:
         """No satellite to turn up or down."""
         return f"No voice satellite is connected{f' in the {area[:60].lower()}' if area else ' here'}."
+
+    def announced(self, places: Sequence[str]) -> str:
+        """Said, or about to be, in these rooms."""
+        if len(places) > 4:
+            return f"I announced it in {len(places)} rooms."
+        return f"I announced it in {listed([article(place[:60].lower()) for place in places])}."
+
+    def not_announced(self, places: Sequence[str]) -> str:
+        """The satellites there did not take it."""
+        return f"I could not announce it in {listed([article(place[:60].lower()) for place in places[:4]])}."
+
+    def nobody_to_tell(self) -> str:
+        """An announcement for all other rooms, and there is none."""
+        return "There is no other room with a voice satellite."
+
+    def what_to_announce(self) -> str:
+        """Only the beginning was heard, by a recognizer of commands."""
+        return (
+            "What should be announced? I hear only a few calls by voice, such as: announce dinner is ready. "
+            "For anything else I need Whisper, or you type it."
+        )
 
     def abilities(self, abilities: Sequence[str]) -> str:
         """`I can …`"""
@@ -113,9 +138,12 @@ _ABILITIES = {
     "fan": "control fans",
     "climate": "set the temperature",
     "lock": "lock and unlock doors",
+    "alarm_control_panel": "arm and disarm the alarm",
+    "vacuum": "send the vacuum cleaner out",
     "scene": "activate scenes",
     "state": "say how things are at home",
     "timers": "set timers",
+    "rules": "follow rules",
     "clock": "tell the time and the date",
     "volume": "change the volume",
 }

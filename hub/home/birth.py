@@ -25,11 +25,18 @@ class Birth:
         self._topic = f"{prefix}/status"
         self._speaks = speaks
         self._due = asyncio.Event()
-        bus.on_connection(lambda connected: self.again() if connected else None)
+        self._echoes = 0
+        bus.on_connection(self._on_connection)
 
     def again(self) -> None:
         """The bus is another one, or it is this node's turn."""
         self._due.set()
+
+    def is_echo(self) -> bool:
+        """Asked at each such message that comes in: whether it is the one that this node has just sent."""
+        echo = self._echoes > 0
+        self._echoes -= echo
+        return echo
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -38,7 +45,13 @@ class Birth:
             await self._bus.wait_subscribed()
             self._due.clear()
             if self._speaks():
+                self._echoes += 1
                 try:
                     await self._bus.publish(self._topic, "online")
                 except BusError as error:
                     _log.debug("%s", error)
+
+    def _on_connection(self, connected: bool) -> None:
+        self._echoes = 0
+        if connected:
+            self.again()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -37,6 +37,8 @@ class Reader:
     topic: str
     fields: frozenset[str]
     read: Read
+    of_events: bool = False
+    """Each message is something that happens: what the broker kept of it happened long ago."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,22 @@ class Plan:
     """Fields that are taken as set once the command is through, because the device never reports them."""
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Something of a device that is set by a command of its own: to one of `payloads`, or to a number."""
+
+    field: str
+    """Of `State`."""
+    topic: str
+    template: Template | None
+    payloads: Mapping[str, str]
+    """What each choice is sent as; empty for a number."""
+    low: float = 0.0
+    high: float = 0.0
+    step: float = 0.0
+    """0: any number will do."""
+
+
 class Component:
     """A device of one kind, as its discovery message described it. Subclasses fill in readers and features."""
 
@@ -67,6 +85,19 @@ class Component:
         self._retain = options.flag("retain")
         self.readers: list[Reader] = []
         self.features: set[Feature] = set()
+        self.settings: dict[Verb, Setting] = {}
+        self.off_after_s = 0.0
+        """So long after it said that it is on it counts as off; 0: until it says so."""
+
+    @property
+    def choices(self) -> tuple[tuple[Verb, tuple[str, ...]], ...]:
+        """As `Entity.choices`."""
+        return tuple((verb, tuple(each.payloads)) for verb, each in self.settings.items() if each.payloads)
+
+    @property
+    def limits(self) -> tuple[tuple[Verb, float, float], ...]:
+        """As `Entity.limits`."""
+        return tuple((verb, each.low, each.high) for verb, each in self.settings.items() if not each.payloads)
 
     @property
     def reported(self) -> frozenset[str]:
@@ -79,7 +110,41 @@ class Component:
 
     def _planned(self, verb: Verb, value: float | str | None, state: State) -> Plan:
         """As `plan`; subclasses do what they can and leave the rest to their parent."""
-        raise Unsupported(verb)
+        setting = self.settings.get(verb)
+        if setting is None:
+            raise Unsupported(verb)
+        wanted = chosen(setting, str(value)) if setting.payloads else _amount(setting, number_in(value))
+        sent = self._send(setting.topic, setting.template, setting.payloads.get(str(wanted), wanted))
+        fields: dict[str, object] = {setting.field: wanted}
+        return self._plan(sent, reached=None, **fields)
+
+    def _chooses(
+        self, options: Options, prefix: str, verb: Verb, feature: Feature, field: str, payloads: Mapping[str, str]
+    ) -> None:
+        """Have `verb` set one of `payloads`, and `field` read which is set, by the topics that begin with `prefix`."""
+        meanings = {payload: choice for choice, payload in payloads.items()}
+        self._reads(options.topic(f"{prefix}state_topic"), _read_by(options, prefix), field, one_of(meanings))
+        self._sets(options, prefix, verb, feature, Setting(field, "", None, payloads))
+
+    def _measures(
+        self,
+        options: Options,
+        prefix: str,
+        verb: Verb,
+        feature: Feature,
+        field: str,
+        bounds: tuple[float, float, float],
+    ) -> None:
+        """As `_chooses`, of a number from `bounds[0]` to `bounds[1]` in steps of `bounds[2]`."""
+        low, high, step = bounds
+        self._reads(options.topic(f"{prefix}state_topic"), _read_by(options, prefix), field, number)
+        self._sets(options, prefix, verb, feature, Setting(field, "", None, {}, low, high, step))
+
+    def _sets(self, options: Options, prefix: str, verb: Verb, feature: Feature, setting: Setting) -> None:
+        topic, template = options.topic(f"{prefix}command_topic"), options.template(f"{prefix}command_template")
+        if topic and (setting.payloads or setting.low < setting.high):
+            self.settings[verb] = replace(setting, topic=topic, template=template)
+            self.features.add(feature)
 
     def _reads(self, topic: str, template: Template | None, field: str, parse: Callable[[str], object]) -> None:
         """Fill one field from a topic, if there is one. `parse` raises ValueError or `NoValue` on what is no news."""
@@ -104,6 +169,25 @@ class Component:
             return Publication(topic, template.render({"value": value, **variables}), self._retain)
         except NoValue as error:
             raise Unsupported(f"its command template fails: {error}") from error
+
+
+def _read_by(options: Options, prefix: str) -> Template | None:
+    """The two words that Home Assistant has for the same thing."""
+    return options.template(f"{prefix}value_template") or options.template(f"{prefix}state_template")
+
+
+def chosen(setting: Setting, value: str) -> str:
+    """The choice that `value` names, as the device spells it; raises `Unsupported`."""
+    found = [choice for choice in setting.payloads if choice.casefold() == value.casefold()]
+    if not found:
+        raise Unsupported(f"{value!r:.80} is none of {', '.join(setting.payloads)}"[:300])
+    return value if value in found else found[0]
+
+
+def _amount(setting: Setting, value: float) -> float:
+    if not setting.low <= value <= setting.high:
+        raise Unsupported(f"{value:g} is outside {setting.low:g} to {setting.high:g}")
+    return round(round(value / setting.step) * setting.step, 6) if setting.step else value
 
 
 def _field_reader(template: Template | None, field: str, parse: Callable[[str], object]) -> Read:

@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
-from hub.home.component import Plan
+from hub.home.component import Plan, Publication
 from hub.home.discovery import DiscoveredEntity
 from hub.home.entity import Entity, State
 from hub.home.templates import Message, NoValue
 
 _log = logging.getLogger(__name__)
+
+
+class Line(Protocol):
+    """The way to devices that are reached otherwise than over the bus."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether something could be sent now."""
+
+    async def send(self, publication: Publication) -> None:
+        """Tell a device; `topic` is its command topic. Raises `BusError`."""
 
 
 @dataclass(eq=False)
@@ -32,8 +44,12 @@ class Device:
 
     discovered: DiscoveredEntity
     entity: Entity
-    announcement: bytes
-    """Its discovery message, to know a repetition by."""
+    source: str = ""
+    """Who knows of it (`Home.set_source`); empty: it announced itself by discovery."""
+    line: Line | None = None
+    """How it is reached; None: over the bus."""
+    key: str = ""
+    """Which component of its announcement it is."""
     state: State = field(default_factory=State)
     waits: list[Wait] = field(default_factory=list)
     _heard_at: float | None = None
@@ -46,10 +62,14 @@ class Device:
         watches = (watch.topic for watch in self.discovered.availability.watches)
         return tuple(dict.fromkeys((*readers, *watches)))
 
-    def hear(self, topic: str, message: Message, now: float) -> None:
-        """Take in a message on one of its topics."""
+    def hears_events(self, topic: str) -> bool:
+        """Whether each message on this topic is something that happens, not how things are."""
+        return any(reader.topic == topic and reader.of_events for reader in self.discovered.component.readers)
+
+    def hear(self, topic: str, message: Message, now: float, *, of_events: bool = False) -> None:
+        """Take in a message on one of its topics. `of_events`: by the readers of events, else by all others."""
         for index, watch in enumerate(self.discovered.availability.watches):
-            if watch.topic == topic:
+            if watch.topic == topic and not of_events:
                 try:
                     says = watch.says(message)
                 except NoValue as error:
@@ -59,7 +79,7 @@ class Device:
                 self._says[index] = says
         heard = False
         for reader in self.discovered.component.readers:
-            if reader.topic == topic:
+            if reader.topic == topic and reader.of_events == of_events:
                 try:
                     self.state = reader.read(self.state, message)
                 except NoValue as error:
@@ -83,13 +103,20 @@ class Device:
             return True
         if availability.mode == "latest":
             return bool(self._says) and next(reversed(self._says.values()))
-        each = [self._says.get(index, False) for index in range(len(availability.watches))]
+        each = [self._says.get(index, watch.presumed) for index, watch in enumerate(availability.watches)]
         return all(each) if availability.mode == "all" else any(each)
 
     def is_stale(self, now: float) -> bool:
         """Whether its last reading is too old to mean anything."""
         limit = self.discovered.expire_after_s
         return bool(limit) and (self._heard_at is None or now - self._heard_at > limit)
+
+    def state_at(self, now: float) -> State:
+        """How it is, as far as it said. Some tell only that something began: a door bell, a motion."""
+        limit = self.discovered.component.off_after_s
+        if limit and self.state.value == "on" and self._heard_at is not None and now - self._heard_at > limit:
+            return msgspec.structs.replace(self.state, value="off")
+        return self.state
 
     def take_over(self, previous: Device) -> None:
         """Keep what was known of the device before it announced itself anew."""

@@ -1,28 +1,24 @@
-"""Home Assistant's MQTT discovery: what a device says of itself, parsed and checked whole.
-
-One component a topic: `<prefix>/<component>/[<node_id>/]<object_id>/config`, retained JSON; an empty message takes the
-component back (home-assistant.io/integrations/mqtt/#mqtt-discovery).
-"""
+"""An entity from the options of a discovery message: its kind, its names, and when it counts as there."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
-import msgspec
-
+from hub.home.abbreviations import DEVICE_ABBREVIATIONS
+from hub.home.air import Climate, Fan, Humidifier, WaterHeater
 from hub.home.component import Component
-from hub.home.components import BinarySensor, Button, Climate, Cover, Fan, Lock, Scene, Sensor, Switch
-from hub.home.entity import Entity
+from hub.home.components import BinarySensor, Button, Event, Number, Scene, Select, Sensor, Siren, Switch
+from hub.home.covers import Cover, Valve
+from hub.home.entity import Category, Entity
+from hub.home.guards import AlarmPanel, Lock
 from hub.home.lights import light
-from hub.home.options import DEVICE_ABBREVIATIONS, Options
+from hub.home.options import Options
+from hub.home.robots import LawnMower, Vacuum
 from hub.home.templates import Message, NoValue, Template
 from swarm.errors import MalformedMessage
 
-MAX_PAYLOAD = 64 * 1024
-"""Bytes of a discovery message; real ones have up to a few thousand."""
 MAX_ID = 255
 MAX_NAME = 200
 """Characters of what people are to say."""
@@ -30,16 +26,26 @@ MAX_NAME = 200
 EMOJI_JOINER = "\u200d"
 
 COMPONENTS: dict[str, Callable[[Options], Component]] = {
+    "alarm_control_panel": AlarmPanel,
     "binary_sensor": BinarySensor,
     "button": Button,
     "climate": Climate,
     "cover": Cover,
+    "event": Event,
     "fan": Fan,
+    "humidifier": Humidifier,
+    "lawn_mower": LawnMower,
     "light": light,
     "lock": Lock,
+    "number": Number,
     "scene": Scene,
+    "select": Select,
     "sensor": Sensor,
+    "siren": Siren,
     "switch": Switch,
+    "vacuum": Vacuum,
+    "valve": Valve,
+    "water_heater": WaterHeater,
 }
 """To add a kind of device: its class, one line here."""
 
@@ -52,6 +58,8 @@ class Watch:
     template: Template | None
     available: str
     not_available: str
+    presumed: bool = False
+    """Whether it counts as there before anything was heard."""
 
     def says(self, message: Message) -> bool:
         """Whether the message says that the device is there; raises `NoValue` when it says neither."""
@@ -80,39 +88,18 @@ class DiscoveredEntity:
     availability: Availability
     expire_after_s: float
     """A sensor's reading this old says nothing any more; 0 for never."""
+    owner: str = ""
+    """Whose part it is: an identifier of the device, empty when it has none."""
 
 
-@dataclass(frozen=True)
-class Removal:
-    """Nothing of this discovery topic is part of the home: it was taken back, or is of a kind that the hub has no use
-    for (cameras, updates, triggers, …)."""
-
-    topic: str
-
-
-def parse_discovery(topic: str, payload: bytes, prefix: str) -> DiscoveredEntity | Removal:
-    """What a message on a discovery topic means; raises `MalformedMessage` saying what is wrong with it."""
-    match = re.fullmatch(r"(\w+)/(?:([\w-]+)/)?([\w-]+)/config", topic.removeprefix(f"{prefix}/"), re.ASCII)
-    if match is None or not topic.startswith(f"{prefix}/"):
-        raise MalformedMessage(f"{topic!r:.200} is no discovery topic")
-    component, node_id, object_id = match.groups()
-    if not payload.strip() or component not in COMPONENTS:
-        return Removal(topic)
-    if len(payload) > MAX_PAYLOAD:
-        raise MalformedMessage(f"discovery message of {len(payload)} bytes exceeds the limit of {MAX_PAYLOAD}")
-    try:
-        content = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedMessage(f"not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise MalformedMessage("not a JSON object")
-    options = Options(content)
+def described(topic: str, component: str, options: Options, default_id: str, default_name: str) -> DiscoveredEntity:
+    """The entity of a known kind that these options describe; raises `MalformedMessage`. `default_id` stands for a
+    missing `unique_id`, `default_name` for missing names."""
     built = COMPONENTS[component](options)
-    default_id = f"{node_id}_{object_id}" if node_id else object_id
     unique = options.text("unique_id", default_id)
     if not unique or len(unique) > MAX_ID:
         raise MalformedMessage(f"unique_id has {len(unique)} characters, not 1 to {MAX_ID}")
-    names = _names(options, default=object_id)
+    names = _names(options, default=default_name)
     entity = Entity(
         id=f"{component}.{unique}",
         component=component,
@@ -122,13 +109,22 @@ def parse_discovery(topic: str, payload: bytes, prefix: str) -> DiscoveredEntity
         device_class=options.text("device_class"),
         unit=options.text("unit_of_measurement"),
         features=frozenset(built.features),
+        category=cast(Category, options.choice("entity_category", get_args(Category))),
+        choices=built.choices,
+        limits=built.limits,
     )
     expire_after_s = options.number("expire_after", 0.0, low=0.0)
-    return DiscoveredEntity(topic, entity, built, _availability(options), expire_after_s)
+    return DiscoveredEntity(topic, entity, built, _availability(options), expire_after_s, _owner(options))
 
 
 def _device(options: Options) -> Options:
     return options.group("device", DEVICE_ABBREVIATIONS)
+
+
+def _owner(options: Options) -> str:
+    device = _device(options)
+    named = *device.texts("identifiers"), *(" ".join(each) for each in device.pairs("connections"))
+    return next(iter(named), "")
 
 
 def _names(options: Options, *, default: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hub.home.abbreviations import ABBREVIATIONS
 from hub.home.templates import Template
 from swarm.bus_rules import node_of
 from swarm.errors import MalformedMessage
@@ -19,114 +20,19 @@ MAX_TOPIC = 512
 """Characters."""
 MAX_TEXT = 1000
 """Characters of any other text."""
-MAX_LIST = 100
+MAX_LIST = 500
 """Entries."""
 
 OWN_TREE = "mycoswarm"
 """First level of the topics by which nodes talk to each other: no device may have us read or write there."""
 
-ABBREVIATIONS = {
-    "avty": "availability",
-    "avty_mode": "availability_mode",
-    "avty_t": "availability_topic",
-    "avty_tpl": "availability_template",
-    "bri_cmd_t": "brightness_command_topic",
-    "bri_cmd_tpl": "brightness_command_template",
-    "bri_scl": "brightness_scale",
-    "bri_stat_t": "brightness_state_topic",
-    "bri_val_tpl": "brightness_value_template",
-    "clr_temp_cmd_t": "color_temp_command_topic",
-    "clr_temp_cmd_tpl": "color_temp_command_template",
-    "clr_temp_k": "color_temp_kelvin",
-    "clr_temp_stat_t": "color_temp_state_topic",
-    "clr_temp_val_tpl": "color_temp_value_template",
-    "clrm": "color_mode",
-    "clrm_stat_t": "color_mode_state_topic",
-    "clrm_val_tpl": "color_mode_value_template",
-    "cmd_t": "command_topic",
-    "cmd_tpl": "command_template",
-    "cod_form": "code_format",
-    "curr_hum_t": "current_humidity_topic",
-    "curr_hum_tpl": "current_humidity_template",
-    "curr_temp_t": "current_temperature_topic",
-    "curr_temp_tpl": "current_temperature_template",
-    "dev": "device",
-    "dev_cla": "device_class",
-    "exp_aft": "expire_after",
-    "hs_cmd_t": "hs_command_topic",
-    "hs_cmd_tpl": "hs_command_template",
-    "hs_stat_t": "hs_state_topic",
-    "hs_val_tpl": "hs_value_template",
-    "max_k": "max_kelvin",
-    "max_mirs": "max_mireds",
-    "min_k": "min_kelvin",
-    "min_mirs": "min_mireds",
-    "mode_cmd_t": "mode_command_topic",
-    "mode_cmd_tpl": "mode_command_template",
-    "mode_stat_t": "mode_state_topic",
-    "mode_stat_tpl": "mode_state_template",
-    "obj_id": "object_id",
-    "on_cmd_type": "on_command_type",
-    "pct_cmd_t": "percentage_command_topic",
-    "pct_cmd_tpl": "percentage_command_template",
-    "pct_stat_t": "percentage_state_topic",
-    "pct_val_tpl": "percentage_value_template",
-    "pl_avail": "payload_available",
-    "pl_cls": "payload_close",
-    "pl_lock": "payload_lock",
-    "pl_not_avail": "payload_not_available",
-    "pl_off": "payload_off",
-    "pl_on": "payload_on",
-    "pl_open": "payload_open",
-    "pl_prs": "payload_press",
-    "pl_rst_pct": "payload_reset_percentage",
-    "pl_stop": "payload_stop",
-    "pl_unlk": "payload_unlock",
-    "pos_clsd": "position_closed",
-    "pos_open": "position_open",
-    "pos_t": "position_topic",
-    "pos_tpl": "position_template",
-    "pow_cmd_t": "power_command_topic",
-    "pow_cmd_tpl": "power_command_template",
-    "ret": "retain",
-    "rgb_cmd_t": "rgb_command_topic",
-    "rgb_cmd_tpl": "rgb_command_template",
-    "rgb_stat_t": "rgb_state_topic",
-    "rgb_val_tpl": "rgb_value_template",
-    "set_pos_t": "set_position_topic",
-    "set_pos_tpl": "set_position_template",
-    "spd_rng_max": "speed_range_max",
-    "spd_rng_min": "speed_range_min",
-    "stat_closing": "state_closing",
-    "stat_clsd": "state_closed",
-    "stat_jam": "state_jammed",
-    "stat_locked": "state_locked",
-    "stat_locking": "state_locking",
-    "stat_off": "state_off",
-    "stat_on": "state_on",
-    "stat_open": "state_open",
-    "stat_opening": "state_opening",
-    "stat_stopped": "state_stopped",
-    "stat_t": "state_topic",
-    "stat_unlocked": "state_unlocked",
-    "stat_unlocking": "state_unlocking",
-    "stat_val_tpl": "state_value_template",
-    "sup_clrm": "supported_color_modes",
-    "t": "topic",
-    "temp_cmd_t": "temperature_command_topic",
-    "temp_cmd_tpl": "temperature_command_template",
-    "temp_stat_t": "temperature_state_topic",
-    "temp_stat_tpl": "temperature_state_template",
-    "temp_unit": "temperature_unit",
-    "uniq_id": "unique_id",
-    "unit_of_meas": "unit_of_measurement",
-    "val_tpl": "value_template",
-    "xy_cmd_t": "xy_command_topic",
-    "xy_stat_t": "xy_state_topic",
-}
-"""The standard abbreviations of every option that is read here; the others' would be read by nobody."""
-
-DEVICE_ABBREVIATIONS = {"ids": "identifiers", "sa": "suggested_area"}
+SHARED = frozenset(
+    {
+        *("availability", "availability_mode", "availability_template", "availability_topic"),
+        *("payload_available", "payload_not_available", "command_topic", "state_topic", "device"),
+    }
+)
+"""What a device says once for all of its components."""
 
 
 class Options:
@@ -182,23 +88,35 @@ class Options:
             raise MalformedMessage(f"{key} is no number from {low:g} to {high:g}")
         return number
 
-    def flag(self, key: str) -> bool:
-        """A boolean, False when absent."""
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """A boolean."""
         value = self._values.get(key)
+        if value is None:
+            return default
         return value is True or (isinstance(value, str) and value.lower() in ("true", "yes", "on", "1"))
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts, empty when absent."""
+        """A list of texts, empty when absent; a single text may stand for a list of one."""
+        value = self._values.get(key)
+        if value is None:
+            return ()
+        entries = value if isinstance(value, list) else [value]
+        if len(entries) > MAX_LIST:
+            raise MalformedMessage(f"{key} has more than {MAX_LIST} entries")
+        return tuple(Options({key: each}).text(key) for each in entries)
+
+    def pairs(self, key: str) -> tuple[tuple[str, ...], ...]:
+        """A list of lists of texts, empty when absent."""
         value = self._values.get(key)
         if value is None:
             return ()
         if not isinstance(value, list) or len(value) > MAX_LIST:
-            raise MalformedMessage(f"{key} is no list of at most {MAX_LIST} texts")
-        return tuple(Options({key: each}).text(key) for each in value)
+            raise MalformedMessage(f"{key} is no list of at most {MAX_LIST} entries")
+        return tuple(Options({key: each}).texts(key) for each in value)
 
     def topic(self, key: str, *, of_nodes: bool = False) -> str:
-        """A topic without wildcards, `~` replaced; empty when absent. `of_nodes`: what a node tells of itself
-        will do too."""
+        """A topic, `~` replaced; empty when absent. One that the device tells something on may have `+` for some of
+        its levels, one for commands never. `of_nodes`: what a node tells of itself will do too."""
         topic = self.text(key)
         if topic.startswith("~"):
             topic = self._base + topic[1:]
@@ -208,8 +126,10 @@ class Options:
             return ""
         if len(topic) > MAX_TOPIC:
             raise MalformedMessage(f"{key} has {len(topic)} characters, more than {MAX_TOPIC}")
-        if re.search(r"[+#\x00-\x1f\x7f]", topic):
-            raise MalformedMessage(f"{key} {topic!r} has a wildcard or a control character")
+        if re.search(r"[\x00-\x1f\x7f]", topic):
+            raise MalformedMessage(f"{key} {topic!r} has a control character")
+        if ("+" in topic or "#" in topic) and not (_is_told(key) and _is_narrow(topic)):
+            raise MalformedMessage(f"{key} {topic!r} has a wildcard that is not allowed")
         if of_nodes and node_of(topic) is not None:
             return topic
         if topic.startswith("$") or topic.partition("/")[0] == OWN_TREE:
@@ -227,6 +147,18 @@ class Options:
             return Template(value)
         except MalformedMessage as error:
             raise MalformedMessage(f"{key}: {error}") from error
+
+    def inner(self, key: str) -> Mapping[str, Any] | None:
+        """Groups of options by their names, unchecked; None when absent."""
+        value = self._values.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise MalformedMessage(f"{key} is no group of options")
+        return value
+
+    def shared_by(self, device: Options) -> Options:
+        """These of one component, with those that all components of `device` share."""
+        shared = {key: value for key, value in device._values.items() if key in SHARED}
+        return Options({**shared, **self._values}, base=device._base)
 
     def group(self, key: str, abbreviations: Mapping[str, str] | None = None) -> Options:
         """The options inside an option; empty when absent."""
@@ -250,3 +182,14 @@ class Options:
             raise MalformedMessage(f"{key} is no group of options")
         long = abbreviations or {}
         return Options({long.get(name, name): inner for name, inner in value.items()}, base=self._base)
+
+
+def _is_told(key: str) -> bool:
+    """Whether the device tells something on such a topic; it hears commands on the others."""
+    return "command" not in key and not key.startswith("set_")
+
+
+def _is_narrow(topic: str) -> bool:
+    """Whether a topic with wildcards still is about something: gateways have `+/+/BTtoMQTT/A4C138123456`."""
+    levels = topic.split("/")
+    return all(level == "+" or not set(level) & {"+", "#"} for level in levels) and set(levels) - {"+", ""} != set()

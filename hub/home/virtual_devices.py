@@ -166,6 +166,7 @@ class ColorLamp(VirtualDevice):
             "command_topic": "~/set",
             "state_topic": "~/state",
             "brightness": True,
+            "color_mode": True,  # Home Assistant before 2024.4 refuses the next line without it
             "supported_color_modes": ["rgb"],
         }
 

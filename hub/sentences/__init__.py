@@ -1,4 +1,4 @@
-"""The sentences people can say, as templates: one YAML file a language, in hassil's template syntax."""
+"""The sentences people can say, as templates in hassil's syntax: `<language>.yaml`, and `<language>.<more>.yaml`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from hassil import Expression, parse_sentence
 
 CONJUNCTIONS = {"en": "and"}
 """Joins two commands in one sentence."""
+
+
+_FOLDER = Path(__file__).parent
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -30,6 +33,8 @@ class Template(msgspec.Struct, frozen=True):
     """Part of the grammar that command-mode recognizers listen for; false: understood when typed."""
     understood: bool = True
     """False: only listened for. `hub.understanding` takes it apart into several commands, or it answers a question."""
+    opens: bool = False
+    """Said before another sentence, as "every day at noon" is."""
 
 
 class TemplateSet(msgspec.Struct, frozen=True):
@@ -48,14 +53,15 @@ class TemplateSet(msgspec.Struct, frozen=True):
 
 def languages() -> tuple[str, ...]:
     """Languages that have sentences."""
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.yaml")))
+    return tuple(sorted({path.name.partition(".")[0] for path in _FOLDER.glob("*.yaml")}))
 
 
 @lru_cache(maxsize=4)
 def load_templates(language: str) -> TemplateSet:
     """The sentences of a language; falls back to English where there are none."""
     name = language if language in languages() else "en"
-    document = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
+    more = sorted(_FOLDER.glob(f"{name}.*.yaml"))
+    first, *others = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (_FOLDER / f"{name}.yaml", *more))
     templates = [
         Template(
             intent=intent,
@@ -66,20 +72,22 @@ def load_templates(language: str) -> TemplateSet:
             slots=dict(data.get("slots", {})),
             understood=bool(data.get("understood", True)),
             spoken=bool(data.get("spoken", True)),
+            opens=bool(data.get("opens", False)),
         )
+        for document in (first, *others)
         for intent, content in document["intents"].items()
         for data in content["data"]
         for text in data["sentences"]
     ]
-    rules: dict[str, str] = document["rules"]
+    rules: dict[str, str] = {rule: text for document in (first, *others) for rule, text in document["rules"].items()}
     return TemplateSet(
         language=name,
         conjunction=CONJUNCTIONS[name],
         templates=tuple(templates),
         rules=rules,
         parsed_rules={rule: _parse(text) for rule, text in rules.items()},
-        polite_words=document["polite_words"],
-        lists=document["lists"],
+        polite_words=first["polite_words"],
+        lists={name: values for document in (first, *others) for name, values in document["lists"].items()},
     )
 
 

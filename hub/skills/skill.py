@@ -8,10 +8,14 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from hub.answers import Wording
+from hub.deeds import Deeds
 from hub.dialogue import Dialogue, Question
 from hub.home.entity import Command, Entity, Outcome, State
 from hub.intent import Context, Intent
+from hub.policy import Policy
+from hub.rules.rules import Rules
 from hub.timers import Timers
+from swarm.announcement import Announcement, Report, Whom
 from swarm.trace import TraceRecorder
 
 Result = Literal["done", "not_understood", "unconfirmed", "unavailable", "cancelled", "failed"]
@@ -56,6 +60,18 @@ class Satellites(Protocol):
         """Stop playback there at once."""
 
 
+class Announce(Protocol):
+    """Says something in other rooms."""
+
+    async def __call__(self, announcement: Announcement, whom: Whom) -> tuple[Report, ...]:
+        """What is known after two seconds at most of what became of it; where it waits for its turn it is said then."""
+
+
+async def announce_nowhere(announcement: Announcement, whom: Whom) -> tuple[Report, ...]:
+    """Where there are no satellites."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Request:
     """Everything a skill may use to do what was asked."""
@@ -72,6 +88,13 @@ class Request:
     """Monotonic seconds, for `dialogue`."""
     abilities: Callable[[], tuple[str, ...]]
     """What all skills together can do in this home, in words."""
+    deeds: Deeds
+    """Has things done, and remembers what was done."""
+    policy: Policy
+    rules: Rules
+    said: str = ""
+    """The words; of a yes, those that led to the question."""
+    announce: Announce = announce_nowhere
     confirmed: bool = False
     """The person said yes to the question whether to do this."""
 
@@ -89,6 +112,8 @@ class Reply:
     """Ids of what was spoken of: "it" in the next sentence."""
     cue: Cue = "none"
     """The sound to make when nothing is said."""
+    why: str = ""
+    """What the words were taken for, for who asks; empty: the intents by name."""
 
 
 class Skill(Protocol):

@@ -95,6 +95,8 @@ def _is(entity: Entity, state: State, asked: str) -> bool:
         asked = {"open": "on", "closed": "off", "unlocked": "on", "locked": "off"}.get(asked, asked)
     if entity.component == "climate" and asked in ("on", "off"):
         return (state.mode == "off") == (asked == "off")
+    if entity.component == "alarm_control_panel" and asked == "armed":
+        return (state.value or "").startswith("armed_")
     return state.value == asked
 
 
@@ -129,7 +131,7 @@ def _sources(device_class: str, home: Home) -> Sequence[Entity]:
     sensors = [
         entity
         for entity in home.entities.values()
-        if entity.component in SENSOR_KINDS and entity.device_class == device_class
+        if entity.component in SENSOR_KINDS and entity.device_class == device_class and not entity.category
     ]
     if device_class in _MEASURED_BY_CLIMATE:
         rooms = {entity.area for entity in sensors if entity.area and _value(entity, device_class, home)}

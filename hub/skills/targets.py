@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hub.dialogue import ENTITIES_S
 from hub.home.entity import Entity
 from hub.intent import Intent
 from hub.skills.skill import Request
@@ -13,6 +14,8 @@ IT = "it"
 """A `name` slot of this value means what was spoken of last."""
 SWITCHABLE = ("light", "switch", "fan")
 """What "everything" means. Never locks, covers or heating: turning everything off opens and freezes nothing."""
+SILENCED = ("siren", "humidifier")
+"""What is turned off with everything, and on only by name."""
 SENSOR_KINDS = ("sensor", "binary_sensor")
 
 
@@ -40,7 +43,7 @@ def find_targets(intent: Intent, request: Request, *, domain: str = "", anywhere
     slots, words = intent.slots, request.words.deeds
     entities = request.home.entities
     if "name" in slots:
-        ids = request.dialogue.spoken_of(request.now) if slots["name"] == IT else (str(slots["name"]),)
+        ids = _spoken_of(request) if slots["name"] == IT else (str(slots["name"]),)
         named = tuple(entities[entity_id] for entity_id in ids if entity_id in entities)
         if named:
             return Targets(named)
@@ -48,7 +51,8 @@ def find_targets(intent: Intent, request: Request, *, domain: str = "", anywhere
     domain = str(slots.get("domain", domain))
     device_class = str(slots.get("device_class", ""))
     kind = device_class or (domain if domain not in ("", "everything") else "device")
-    candidates = _of_kind(tuple(entities.values()), domain, device_class)
+    candidates = _of_kind(tuple(entities.values()), domain, device_class, off=intent.name == "HassTurnOff")
+    candidates = tuple(entity for entity in candidates if not _excepted(entity, intent))
     if not candidates:
         return Targets(group=kind, missing=words.none_here(kind, ""))
     area = str(slots.get("area", ""))
@@ -73,6 +77,13 @@ def find_targets(intent: Intent, request: Request, *, domain: str = "", anywhere
     return Targets(group=kind, rooms=rooms) if rooms else Targets(candidates, kind)
 
 
+def _spoken_of(request: Request) -> tuple[str, ...]:
+    """What "it" is: what was spoken of, else what a rule or a program did in this room just now."""
+    ids = request.dialogue.spoken_of(request.now)
+    done = None if ids else request.deeds.last(request.context.place, request.context.area, ENTITIES_S)
+    return ids or tuple(dict.fromkeys(each.command.entity_id for each in done.outcomes) if done else ())
+
+
 def _in_area(candidates: Sequence[Entity], area: str, kind: str, request: Request) -> Targets:
     words = request.words.deeds
     known = _named_area(area, request)
@@ -84,11 +95,20 @@ def _in_area(candidates: Sequence[Entity], area: str, kind: str, request: Reques
     return Targets(there, kind, known)
 
 
-def _of_kind(entities: Sequence[Entity], domain: str, device_class: str) -> tuple[Entity, ...]:
-    components = SWITCHABLE if domain in ("", "everything") else (domain,)
+def _excepted(entity: Entity, intent: Intent) -> bool:
+    slots = intent.slots
+    area = str(slots.get("except_area", "")).casefold()
+    named = entity.id in (slots.get("except_name"), slots.get("except_also"))
+    return named or bool(area and entity.area.casefold() == area)
+
+
+def _of_kind(entities: Sequence[Entity], domain: str, device_class: str, *, off: bool) -> tuple[Entity, ...]:
+    components: tuple[str, ...] = SWITCHABLE if domain in ("", "everything") else (domain,)
+    if off and domain == "everything":
+        components += SILENCED
     if domain == "" and device_class:
         components = ("cover", *SENSOR_KINDS)
-    found = tuple(entity for entity in entities if entity.component in components)
+    found = tuple(entity for entity in entities if entity.component in components and not entity.category)
     if not device_class:
         return found
     exact = tuple(entity for entity in found if entity.device_class == device_class)

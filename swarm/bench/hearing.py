@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edge.endpointing import Ended, EndpointEvent, EndpointSettings, Paused, Resumed
@@ -18,8 +19,9 @@ from edge.utterance import Utterance
 from edge.voice_activity import SileroVoiceActivity
 from edge.wake_word import MicroWakeDetector
 from hub.grammar import build_grammar
-from hub.home.discovery import DiscoveredEntity, parse_discovery
+from hub.home.announcement import parse_announcement
 from hub.home.entity import Entity
+from hub.home.virtual_devices import VirtualDevice
 from hub.home.virtual_flat import flat
 from hub.intent import Context, Intent, SlotValue
 from hub.sentences import load_templates
@@ -62,14 +64,13 @@ class Heard:
         return self.waited_ms < 0.0
 
 
-def virtual_home() -> Understanding:
-    """The understanding of the virtual flat."""
+def virtual_home(devices: Iterable[VirtualDevice] | None = None) -> Understanding:
+    """The understanding of the virtual flat, or of a home with these `devices`."""
     entities: dict[str, Entity] = {}
-    for device in flat():
+    for device in flat() if devices is None else devices:
         topic = f"homeassistant/{device.component}/flat/{device.object_id}/config"
-        found = parse_discovery(topic, json.dumps(device.announcement()).encode(), "homeassistant")
-        assert isinstance(found, DiscoveredEntity)
-        entities[found.entity.id] = found.entity
+        found = parse_announcement(topic, json.dumps(device.announcement()).encode(), "homeassistant")
+        entities |= {each.entity.id: each.entity for each in found.entities.values()}
     return Understanding(entities, sorted({entity.area for entity in entities.values()} - {""}), language=LANGUAGE)
 
 

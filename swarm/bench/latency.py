@@ -44,6 +44,8 @@ class Answered:
     silence: float
     """How long the endpointing was silent after that: no longer than it was meant to be."""
     trace: Trace
+    speech_end_at: float
+    """The true end of speech, of `time.monotonic`; s."""
 
     @property
     def rest(self) -> float:
@@ -71,7 +73,7 @@ async def measure_latency(
     unanswered: list[str] = []
     for number, (text, recording) in enumerate(recordings):
         detector.reset()
-        answer = await _time_answer(node, recording, url=url, name=f"bench-{number}", detector=detector, vad=vad)
+        answer = await time_answer(node, recording, url=url, name=f"bench-{number}", detector=detector, vad=vad)
         if answer is None:
             unanswered.append(text)
         else:
@@ -111,7 +113,7 @@ def _steps(answers: Sequence[Answered], stage: str) -> list[float]:
     return [step for each in answers if (step := each.step(stage)) is not None]
 
 
-async def _time_answer(
+async def time_answer(
     node: BenchNode,
     recording: Recording,
     *,
@@ -120,6 +122,8 @@ async def _time_answer(
     detector: WakeDetector,
     vad: VoiceActivityDetector,
 ) -> Answered | None:
+    """Say one recording to the node whose voice sessions are at `url`, as a satellite of that name; None when there was
+    no spoken answer. Raises `MycoswarmError`."""
     watch = _Watch()
     source = RecordingSource(recording.pcm, then_silence=True, begin=watch.begin, clock=watch.source_clock)
     satellite = Satellite(
@@ -153,6 +157,7 @@ def _answered(watch: _Watch, recording: Recording, trace: Trace) -> Answered | N
         vad_lag=(watch.endpoint_at - speech_end_at) * 1000 - waited,
         silence=min(waited, watch.wanted_silence_ms),
         trace=trace,
+        speech_end_at=speech_end_at,
     )
 
 

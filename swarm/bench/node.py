@@ -47,11 +47,12 @@ class BenchNode:
         finally:
             await end_child(process, grace_s=STOP_S)
 
-    def configure(self) -> None:
-        """Engines of the package only, no sound card, no model, no port that anybody else could use."""
+    def configure(self, more: str = "") -> None:
+        """Engines of the package only, no sound card, no model, no port that anybody else could use; `more` is TOML of
+        further sections."""
         self.config.write_text(
             f'[node]\nname = "bench"\nstate_dir = {str(self._state)!r}\n[people]\nport = 0\n'
-            '[satellite]\nmicrophone = "none"\nspeaker = "none"\n[language_model]\nurl = ""\n',
+            '[satellite]\nmicrophone = "none"\nspeaker = "none"\n[language_model]\nurl = ""\n' + more,
             encoding="utf-8",
         )
 

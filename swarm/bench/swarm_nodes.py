@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import sys
 import tempfile
@@ -216,7 +217,10 @@ async def until(condition: Callable[[], Awaitable[bool]], otherwise: str, *, sec
 
 
 def free_port() -> int:
-    """Free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Free a moment ago. Below the range from which the system takes ports for connections: a program that starts for
+    seconds, or again, would find another one's there."""
+    while True:
+        port = random.randint(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -1,13 +1,18 @@
-"""Checks of the way to the home's devices: the MQTT broker."""
+"""Checks of the way to the home's devices: the MQTT broker, Home Assistant."""
 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import importlib.util
+import ssl
+from urllib.parse import urlsplit
 
+from swarm.access_token import access_token
 from swarm.broker import choose_port, find_mosquitto, parse_broker_url, resolve_on_lan
 from swarm.checks import Examined, Finding
 from swarm.client import BrokerStatus
+from swarm.egress import require_lan
 from swarm.errors import BusError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -44,6 +49,34 @@ def _broker(examined: Examined) -> Finding:
     if importlib.util.find_spec("amqtt"):
         return Finding("broker", "ok", f"the node will start amqtt on port {port}; mosquitto would be faster")
     return Finding("broker", "fail", "none is configured, and none can be started", "apt install mosquitto")
+
+
+def home_assistant(examined: Examined) -> list[Finding]:
+    """Does the configured Home Assistant answer, and take the token?"""
+    section = examined.config.home_assistant
+    if not section.url:
+        return [Finding("home assistant", "ok", "none is configured, and none is needed")]
+    token = access_token(section)
+    where = urlsplit(section.url)
+    host = where.hostname or ""
+    require_lan(host)
+    kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
+    connection = kind(host, where.port, timeout=CONNECT_TIMEOUT_S)
+    try:
+        connection.request("GET", "/api/", headers={"Authorization": f"Bearer {token}"})
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException, ssl.SSLError) as error:
+        to_do = "is it running, and is home_assistant.url right?"
+        return [Finding("home assistant", "warn", f"nothing answers at {section.url}: {error}", to_do)]
+    finally:
+        connection.close()
+    if status in (401, 403):
+        to_do = "make a long-lived access token in Home Assistant: your profile, Security"
+        return [Finding("home assistant", "warn", f"the one at {section.url} does not take the token", to_do)]
+    if status != http.client.OK:
+        to_do = "home_assistant.url is its address as in the browser, without anything behind it"
+        return [Finding("home assistant", "warn", f"what answers at {section.url} is none (status {status})", to_do)]
+    return [Finding("home assistant", "ok", f"the one at {section.url} takes the token")]
 
 
 def _of(running: BrokerStatus) -> str:

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from swarm.engine import WAKE_JOINT
 
 BIAS = 14.4
@@ -61,6 +59,8 @@ def confidence(
 
     `pronunciations`: the phones of each word. `conjunction`: the word that joins commands.
     """
+    import numpy as np
+
     command = [word for word in words if word.speech and WAKE_JOINT not in word.name]
     if not command or not phones:
         return NOTHING

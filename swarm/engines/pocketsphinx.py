@@ -3,6 +3,7 @@
 The decoder can hear nothing but sentences of its grammar, so it turns any noise into a command. A second decoder, a
 free loop over phones, hears the same audio and tells what was no command (`swarm.engines.confidence`). Both run in
 one process of their own and keep up with speech: the transcript is there a few milliseconds after the last audio.
+numpy is imported there and not by the node, which has no other use for it.
 Measured: see BENCHMARKS.md.
 """
 
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from wyoming.event import Event
 
 from swarm.continuation import Continuations
@@ -191,6 +191,8 @@ class _Recognizer:
     """The two decoders and the utterance they hear."""
 
     def __init__(self) -> None:
+        import numpy as np
+
         self._decoders: tuple[Any, ...] = ()
         self._continuations: Continuations | None = None
         self._pronunciations: dict[str, list[str]] = {}
@@ -251,6 +253,8 @@ class _Recognizer:
         self._listening = True
 
     def _hear(self, pcm: bytes) -> None:
+        import numpy as np
+
         samples = np.frombuffer(pcm, dtype="<i2") + np.take(
             self._noise, range(self._heard, self._heard + len(pcm) // 2), mode="wrap"
         )
@@ -295,6 +299,8 @@ class _Recognizer:
         return confidence(_segments(commands), _segments(phones), self._pronunciations, self._conjunction)
 
     def _end(self) -> None:
+        import numpy as np
+
         if self._listening:
             for decoder in self._decoders:
                 decoder.end_utt()

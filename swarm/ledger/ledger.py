@@ -44,7 +44,9 @@ APPLY_AT_ONCE = 256
 SNAPSHOT_EVERY = 20_000
 """Operations that a start has to read again at most, once it was stopped in good order; 0.2 s."""
 
-VIEWS: tuple[Callable[[], View], ...] = tuple(partial(Entries, name) for name in ("settings", "timers", "jobs"))
+VIEWS: tuple[Callable[[], View], ...] = tuple(
+    partial(Entries, name) for name in ("settings", "timers", "jobs", "rules")
+)
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

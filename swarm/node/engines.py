@@ -91,6 +91,26 @@ def with_swarm(engines: Engines, peer: Peer, *, once_more: Callable[[str, str], 
     return Engines(transcriber, synthesizer, SwarmGenerator(peer.dispatcher, peer.members, own=generator))
 
 
+def with_wyoming(engines: Engines, local: Engines, config: Config, *, once_more: Callable[[str, str], str]) -> Engines:
+    """The engines as an assistant uses them whose configuration names Wyoming services of others: those come first,
+    behind them this machine's (`local`) or, for answers, whatever the assistant has besides."""
+    speech, model = config.speech, config.language_model
+    if not (speech.wyoming_stt or speech.wyoming_tts or model.wyoming):
+        return engines
+    from swarm.preferred import PreferredGenerator, PreferredSynthesizer, PreferredTranscriber
+    from swarm.wyoming.engines import WyomingGenerator, WyomingSynthesizer, WyomingTranscriber
+
+    transcriber, synthesizer, generator = engines.transcriber, engines.synthesizer, engines.generator
+    if speech.wyoming_stt and local.transcriber is not None:
+        transcriber = PreferredTranscriber(WyomingTranscriber(speech.wyoming_stt), local.transcriber)
+    if speech.wyoming_tts:
+        first = WyomingSynthesizer(speech.wyoming_tts, rate=local.synthesizer.rate)
+        synthesizer = PreferredSynthesizer(first, local.synthesizer, once_more=once_more)
+    if model.wyoming:
+        generator = PreferredGenerator(WyomingGenerator(model.wyoming), generator)
+    return Engines(transcriber, synthesizer, generator)
+
+
 @asynccontextmanager
 async def engines_of(config: Config, *, hears_commands: bool) -> AsyncIterator[Engines]:
     """The engines, closed at the end. None starts a process before it is needed, or told to load. `hears_commands`:

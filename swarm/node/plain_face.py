@@ -32,7 +32,8 @@ def plain_face(config: Config, dispatcher: Dispatcher, status: Callable[[], Stat
         recorder = TraceRecorder(uuid.uuid4().hex, node=config.node.name, source="text")
         recorder.mark("transcript")
         recorder.note(transcript=text)
-        payload = msgspec.json.encode({"text": text, "area": context.area, "language": context.language})
+        asked = {"text": text, "area": context.area, "language": context.language, "desk": config.node.name}
+        payload = msgspec.json.encode(asked)
         said: list[str] = []
         async with aclosing(follow(dispatcher, TaskRequest("ask", msgspec.Raw(payload)))) as events:
             async for event in events:

@@ -28,6 +28,7 @@ from swarm.identity import FOLDER, forget_identity, open_identity
 from swarm.node.engines import Engines, engines_of
 from swarm.node.home_bus import HomeBus, LoneBus
 from swarm.node.plain_face import plain_face
+from swarm.node.seen import SeenNode
 from swarm.node_metrics import NodeMetrics
 from swarm.peer import Peer
 from swarm.roster import introduced, open_roster
@@ -95,8 +96,13 @@ async def _opened(config: Config) -> AsyncIterator[_Node]:
         for engine in engines.for_tasks():
             peer.worker.offer(engine)
         node = _Node(config, roles, engines, peer, enrolled, voice, bus)
+        if bus is not None:
+            node.seen = SeenNode(config, bus, peer, enrolled, voice, node.begin_again)
         face = voice.face(node.status) if voice else plain_face(config, peer.dispatcher, node.status)
         app = build_app(face, ask_timeout_s=config.language_model.timeout_s + ANSWER_GRACE_S)
+        if voice is not None:
+            app.add_routes(voice.saying.routes())
+            app.add_routes(voice.routes())
         key = secrets.token_urlsafe(24)
         app.add_routes(
             SwarmApi(
@@ -143,6 +149,8 @@ class _Node:
         self.url = ""
         self.forgets = False
         """It left its swarm: its identity is forgotten once it has ended."""
+        self.seen: SeenNode | None = None
+        """None where there is no bus."""
         self._config = config
         self._roles = roles
         self._engines = engines
@@ -179,7 +187,12 @@ class _Node:
             if self._voice is not None:
                 for name, service in self._voice.services(demo_home=demo_home):
                     tasks.append(services.create_task(service, name=name))
+            if self.seen is not None:
+                for name, service in self.seen.services():
+                    tasks.append(services.create_task(service, name=name))
             await tasks[0]
+            if self.seen is not None and self._enrolled is None and introduced(self._config.state_dir / FOLDER):
+                await self.seen.part()
             log.info("beginning again" if self._again.is_set() and not stop.is_set() else "ending")
             for task in tasks:
                 task.cancel()
@@ -191,6 +204,8 @@ class _Node:
     async def leave(self) -> None:
         """Part from the swarm, and begin again as a machine that belongs to none."""
         if self._enrolled is not None:
+            if self.seen is not None:
+                await self.seen.part()
             heard = await self._enrolled.part()
             log.info("leaving the swarm %s; %d nodes heard it", self._enrolled.roster.swarm_id, heard)
         self.forgets = True

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import web
 
+from edge.home_assistant import HomeAssistantHub
 from edge.line import Connector, UrlConnector
 from edge.recorded import RecordingResult, run_recording
 from edge.service import Satellite, satellite_of_this_machine
@@ -21,18 +22,26 @@ from edge.voice_activity import SileroVoiceActivity
 from edge.wake_word import MicroWakeDetector
 from hub.answers import wording
 from hub.conversation import Conversation
+from hub.deeds import Deeds
 from hub.home.birth import Birth
 from hub.home.flat_on_bus import FlatOnBus
+from hub.home.home_assistant import HomeAssistant
+from hub.home.labels import Labels, OwnLabels, SharedLabels
+from hub.home.labels_api import LabelsApi
 from hub.home.registry import Home
 from hub.home.virtual_flat import VirtualFlat
-from hub.intent import Context
+from hub.home.zigbee2mqtt import Zigbee2Mqtt
+from hub.intent import Context, Origin
 from hub.ledger_timers import LedgerTimers
 from hub.live_understanding import LiveUnderstanding
 from hub.people_port import MAX_ASKS, MAX_TEXT, Say, SpokenAnswer
 from hub.people_port import Node as NodeFace
+from hub.policy import Policy
 from hub.recordings import Recordings
+from hub.saying import MEDIA, Saying
 from hub.timers import Timers
 from hub.voice import VoiceHub
+from swarm.announcement import Announcement, Report, Until, Whom
 from swarm.audio import duration_s, read_wav, write_wav
 from swarm.client import Status
 from swarm.config import Config, wanted_roles
@@ -42,13 +51,17 @@ from swarm.errors import AudioError, EngineUnavailable, MycoswarmError, StorageE
 from swarm.first_words import FirstWords
 from swarm.messages import Trace
 from swarm.node.announcing import Announcing
-from swarm.node.engines import Engines, with_swarm
+from swarm.node.automations import Automations
+from swarm.node.engines import Engines, with_swarm, with_wyoming
 from swarm.node.home_bus import HomeBus
 from swarm.node.hub_line import SwarmConnector
+from swarm.node.rules import NodeRules
+from swarm.node.satellite_settings import SatelliteSettings
 from swarm.store import Store
 from swarm.task import Piece, SizeClass, TaskRequest
 from swarm.task_engines import payload_of
 from swarm.trace import TraceRecorder
+from swarm.voice_routes import ListenReport
 
 ANSWER_GRACE_S = 60.0
 """Longer than the language model may take, for devices and speech."""
@@ -57,7 +70,6 @@ RETURN_S = 10.0
 LOOK_AGAIN_S = 1.0
 """In that time, how often it is asked whether the satellite came back to another hub."""
 MAX_TOLD_TRACES = 16
-MUTED = "muted"
 VOLUME = "volume."
 
 log = logging.getLogger("swarm.node")
@@ -75,8 +87,10 @@ async def voice_node(
 ) -> AsyncIterator[VoiceNode]:
     """The assistant with its database, which is closed at the end. In a swarm it hears, speaks and answers with other
     machines' engines too, and all hubs have the same timers. Raises `MycoswarmError`."""
+    local = engines
     if enrolled is not None:
         engines = with_swarm(engines, enrolled.peer, once_more=_once_more)
+    engines = with_wyoming(engines, local, config, once_more=_once_more)
     store = Store(config.state_dir / "mycoswarm.db")
     await store.open()
     try:
@@ -110,6 +124,11 @@ class VoiceNode:
     ) -> None:
         self.url = ""
         """Of the people's port, once it listens."""
+        self.settings: SatelliteSettings | None = None
+        """Of this machine's own satellite, once begun; None where there is none."""
+        self.on_trace: list[Callable[[Trace], None]] = []
+        """Called with each finished trace."""
+        self.store = store
         self._config = config
         self._store = store
         self._bus = bus
@@ -122,54 +141,91 @@ class VoiceNode:
         self._model: str | None = None
         self._started = time.monotonic()
         self._home = Home(bus.bus, config.bus, why_down=lambda: bus.why_waiting)
-        self._birth = Birth(bus.bus, prefix=config.bus.discovery_prefix, speaks=lambda: bus.owns(HOME))
-        bus.on_gained(lambda role: self._birth.again() if role == HOME else None)
+        self.birth = Birth(bus.bus, prefix=config.bus.discovery_prefix, speaks=lambda: bus.owns(HOME))
+        bus.on_gained(lambda role: self.birth.again() if role == HOME else None)
+        section = config.home_assistant
+        self._hass = HomeAssistant(self._home, section) if section.url else None
+        own_labels = OwnLabels(store)
+        shared = SharedLabels(enrolled.roster.ledger, own_labels) if enrolled is not None else None
+        self._labels = Labels(self._home, shared or own_labels)
+        self._zigbee = [Zigbee2Mqtt(self._home, bus.bus, base) for base in config.bus.zigbee2mqtt]
         self._timers = timers
         self._recordings = Recordings(config.state_dir / "recordings", config.recording)
         self._understanding = LiveUnderstanding(
             self._home,
             language=config.node.language,
             wake_phrases=[word.replace("_", " ") for word in config.satellite.wake_words],
+            rooms=lambda: self._voice.place_names,
         )
+        timeout_s = config.language_model.timeout_s + ANSWER_GRACE_S
+        self._automations = Automations(config, bus, ask=self._ask, ask_timeout_s=timeout_s)
+        self.on_trace.append(self._automations.finished)
         self._voice = VoiceHub(
             node=config.node.name,
             conversation=lambda: self._conversation,
             judge=self._understanding.judge,
             transcriber=transcriber,
             synthesizer=synthesizer,
-            keep_trace=store.save_trace,
+            keep_trace=self.keep_trace,
             keep_audio=self._keep_audio if config.recording.enabled else None,
             keep_volume=self._keep_volume,
             kept_volume=self._kept_volume,
             wake_words=config.satellite.wake_words,
+            happened=self._automations.happened,
+        )
+        self._announcing = Announcing(self._voice, enrolled)
+        self._deeds = Deeds(self._home)
+        self._policy = Policy(config.policy)
+        self._rules = NodeRules(
+            config,
+            store,
+            self._home,
+            bus,
+            self._understanding,
+            enrolled,
+            conversation=lambda: self._conversation,
+            announcing=lambda: self._announcing,
         )
         self._conversation = Conversation(
             understanding=self._understanding,
             home=self._home,
             timers=self._timers,
             satellites=self._voice,
+            policy=self._policy,
+            deeds=self._deeds,
+            rules=self._rules.rules,
+            announce=self._announcing.begin,
             generator=engines.generator,
             model_timeout_s=config.language_model.timeout_s,
         )
-        self._announcing = Announcing(self._voice, enrolled)
+        self.saying = Saying(self._announcing.say, config.state_dir / MEDIA, lambda: self._voice.places)
+        """Announcements of people and their programs."""
         self._enrolled = enrolled
         if enrolled is not None:
             enrolled.voice.door = self
         self._served_by = ""
         self._told_traces: asyncio.Queue[Trace] = asyncio.Queue(MAX_TOLD_TRACES)
         self._satellite: Satellite | None = None
+        self._home_assistant: HomeAssistantHub | None = None
 
     async def begin(self) -> None:
         """Once the people's port listens: find this machine's microphone and speaker, and the settings of before."""
         self._satellite = self._own_satellite()
-        await self._restore_settings()
+        if self._satellite is not None:
+            section = self._config.satellite
+            self.settings = SatelliteSettings(self._satellite, section, self._store, woken_by=self._woken_by)
+            await self.settings.restore()
+        await self._labels.open()
 
     def services(self, *, demo_home: bool) -> list[Service]:
         """All that runs; an error in one ends the node, so that its supervisor starts it anew."""
         services: list[Service] = [
-            ("birth message", self._birth.run()),
+            ("birth message", self.birth.run()),
+            *(("zigbee2mqtt", each.run()) for each in self._zigbee),
+            *([("home assistant", self._hass.run())] if self._hass else []),
             ("understanding", self._understanding.run(self._transcriber)),
             ("timers", self._timers.run(self._announce)),
+            ("rules", self._rules.run()),
             ("recordings", self._recordings.run()),
             ("language model", self._look_for_model()),
             ("traces of hubs", self._keep_told_traces()),
@@ -177,12 +233,44 @@ class VoiceNode:
         ]
         if self._satellite is not None:
             services.append(("satellite", self._satellite.run()))
+        if self._config.mqtt_api.enabled and "hub" in wanted_roles(self._config):
+            automations = self._automations.run(
+                saying=self.saying, announcing=self._announcing, timers=self._timers, voice=self._voice
+            )
+            services.append(("automations", automations))
+        if self._config.wyoming.services:
+            services.append(("wyoming", self._wyoming_services()))
+        services += self._wyoming_satellites()
+        if self._config.wyoming.satellite and self._satellite is None:
+            log.error("wyoming.satellite is on, and this machine is no satellite: it has no microphone and no speaker")
+        if self._satellite is not None and self._home_assistant is not None:
+            services.append(("Home Assistant's satellite", self._serve_home_assistant()))
         if demo_home:
             prefix, broker = self._config.bus.discovery_prefix, self._bus.own_broker
             flat = VirtualFlat(broker, prefix=prefix) if broker else FlatOnBus(self._bus.bus, prefix=prefix)
             words = FirstWords(self._config, self._engines.synthesizer, self.url, ask=self._ask_audio)
             services += [("virtual flat", flat.run()), ("first words", self._introduce(flat, words))]
         return services
+
+    async def keep_trace(self, trace: Trace) -> None:
+        """An utterance is over: tell who follows, and keep what happened to it."""
+        for told in self.on_trace:
+            told(trace)
+        await self._store.save_trace(trace)
+
+    @property
+    def satellite(self) -> Satellite | None:
+        """This machine's own, once begun."""
+        return self._satellite
+
+    def is_of_another(self, trace: Trace) -> bool:
+        """Whether the satellite of another machine was served, which shows it as its own."""
+        return bool(self._voice.machine_of(trace.satellite))
+
+    async def identify(self) -> bool:
+        """Have this machine's satellite say which one it is; False when it could not be told to."""
+        name = self._config.node.name
+        return await self._announcing.announce(name, wording(self._config.node.language).talk.identify(name))
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -204,9 +292,13 @@ class VoiceNode:
         """See `swarm.voice_routes.Door`."""
         return await self._voice.handle(request, node=node)
 
-    async def announce_here(self, satellite: str, text: str) -> bool:
+    async def announce_here(self, announcement: Announcement, whom: Whom, until: Until) -> tuple[Report, ...]:
         """See `swarm.voice_routes.Door`."""
-        return await self._voice.announce(satellite, text)
+        return await self._voice.announce(announcement, whom, until=until)
+
+    async def listen_here(self, whom: Whom) -> tuple[ListenReport, ...]:
+        """See `swarm.voice_routes.Door`."""
+        return await self._voice.listen(whom)
 
     @property
     def _goes_elsewhere(self) -> bool:
@@ -225,6 +317,8 @@ class VoiceNode:
         self._enrolled.peer.describe(served_by=node)
 
     def _hub_name(self) -> str:
+        if self._home_assistant is not None and self._home_assistant.connected:
+            return "Home Assistant"
         if self._enrolled is None or not self._goes_elsewhere:
             return self._config.node.name
         members = {member.node: member.name for member in self._enrolled.peer.members()}
@@ -236,7 +330,7 @@ class VoiceNode:
 
     async def _keep_told_traces(self) -> None:
         while True:
-            await self._store.save_trace(await self._told_traces.get())
+            await self.keep_trace(await self._told_traces.get())
 
     # ---- what the people's port shows
 
@@ -253,6 +347,10 @@ class VoiceNode:
             set_muted=self._set_muted,
             voice=self._voice.handle,
         )
+
+    def routes(self) -> list[web.RouteDef]:
+        """What the people's port has beside."""
+        return [*LabelsApi(self._labels).routes(), *self._rules.routes()]
 
     def add_to(self, status: Status) -> Status:
         """The status with what only the assistant knows."""
@@ -273,7 +371,7 @@ class VoiceNode:
                 yield Piece(text=sentence)
         finally:
             await answer.close()
-            await self._store.save_trace(recorder.trace())
+            await self.keep_trace(recorder.trace())
         trace = recorder.trace()
         yield Piece(value={"intent": trace.intent, "outcome": trace.outcome, "utterance_id": trace.utterance_id})
 
@@ -294,7 +392,7 @@ class VoiceNode:
             raise
         finally:
             await answer.close()
-            await self._store.save_trace(recorder.trace())
+            await self.keep_trace(recorder.trace())
         return recorder.trace()
 
     async def _ask_audio(self, wav: bytes, wake: bool) -> SpokenAnswer:
@@ -326,7 +424,7 @@ class VoiceNode:
             found = [await self._voice.trace_of(each, timeout_s=5.0) for each in result.utterance_ids]
             traces = [trace for trace in found if trace is not None]
         for told in result.traces:
-            await self._store.save_trace(told)
+            await self.keep_trace(told)
         # The recording may end before it answers what it was asked back: then the question is what came of it.
         heard = [trace for trace in traces if trace.transcript or trace.outcome not in ("nothing_said", "cancelled")]
         trace = next(reversed(heard or traces), None)
@@ -337,13 +435,12 @@ class VoiceNode:
         return trace
 
     async def _set_muted(self, muted: bool) -> None:
-        if self._satellite is None:
+        if self.settings is None:
             raise MycoswarmError(
                 "this node has no microphone and no speaker of its own",
                 hint="satellite.microphone and satellite.speaker in the configuration are both none",
             )
-        self._satellite.set_muted(muted)
-        await self._store.set_setting(MUTED, muted)
+        await self.settings.set_muted(muted)
 
     # ---- services
 
@@ -351,20 +448,67 @@ class VoiceNode:
         section = self._config.satellite
         if section.microphone == "none" and section.speaker == "none":
             return None
+        hub = self._connector(self._note_hub)
+        if self._config.wyoming.satellite:
+            from swarm.node.wyoming import home_assistant_hub  # most nodes have none
+
+            hub = self._home_assistant = home_assistant_hub(self._config, hub, self._paused_by_home_assistant)
         try:
             return satellite_of_this_machine(
                 self._config,
-                self._connector(self._note_hub),
+                hub,
                 keep_trace=self._take_told_trace if self._goes_elsewhere else None,
             )
         except EngineUnavailable as error:
             log.error("this machine cannot be a satellite: %s", error.for_log())
             return None
 
-    async def _restore_settings(self) -> None:
-        if self._satellite is not None and await self._setting(MUTED):
-            log.info("the microphone is muted, as it was before; mycoswarm unmute listens again")
-            self._satellite.set_muted(True)
+    def _paused_by_home_assistant(self, paused: bool) -> None:
+        if self._satellite is not None:
+            self._satellite.set_muted(paused, by="Home Assistant")
+
+    async def _serve_home_assistant(self) -> None:
+        from swarm.node.wyoming import serve_home_assistant
+
+        assert self._home_assistant is not None
+        await serve_home_assistant(self._config, self._home_assistant, self._enrolled)
+
+    def _wyoming_satellites(self) -> list[Service]:
+        if not self._config.wyoming.satellites:
+            return []
+        from edge.remote_satellite import RemoteSatellite  # most nodes have none
+
+        section = self._config.satellite
+        return [
+            (
+                f"satellite {other.name}",
+                RemoteSatellite(
+                    other.url,
+                    hub=self._connector(lambda _: None),
+                    name=other.name,
+                    area=other.area,
+                    language=self._config.node.language,
+                    detector=lambda: MicroWakeDetector(section.wake_words, section.sensitivity),
+                    vad=SileroVoiceActivity,
+                ).run(),
+            )
+            for other in self._config.wyoming.satellites
+        ]
+
+    async def _wyoming_services(self) -> None:
+        from swarm.node.wyoming import WyomingServices  # most nodes have none
+
+        await WyomingServices(
+            self._config,
+            transcriber=self._transcriber,
+            synthesizer=self._engines.synthesizer,
+            conversation=lambda: self._conversation,
+            finished=self.keep_trace,
+            enrolled=self._enrolled,
+        ).run()
+
+    def _woken_by(self, wake_words: tuple[str, ...]) -> None:
+        self._understanding.expect([word.replace("_", " ") for word in wake_words])
 
     async def _kept_volume(self, satellite: str) -> int | None:
         volume = await self._setting(VOLUME + satellite)
@@ -427,6 +571,8 @@ class AskPayload(msgspec.Struct, frozen=True):
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
     area: Annotated[str, msgspec.Meta(max_length=200)] = ""
     language: Annotated[str, msgspec.Meta(max_length=35)] = ""
+    desk: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """See `hub.intent.Context.desk`."""
 
 
 class AskEngine:
@@ -446,7 +592,9 @@ class AskEngine:
     async def run(self, request: TaskRequest) -> AsyncGenerator[Piece, None]:
         """See `swarm.worker.TaskEngine`."""
         asked = payload_of(request, AskPayload)
-        context = Context(area=asked.area, language=asked.language or self._language)
+        origin: Origin = "person" if asked.desk else "program"
+        language = asked.language or self._language
+        context = Context(area=asked.area, language=language, origin=origin, desk=asked.desk)
         async with aclosing(self._voice.answer(asked.text, context)) as pieces:
             async for piece in pieces:
                 yield piece

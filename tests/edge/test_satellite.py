@@ -300,6 +300,21 @@ def test_announcement_that_waits_survives_a_barge_in_but_not_stop() -> None:
     assert run(StopRequested(), state=state)[1] == [StopPlayback(), DropSpeech("timer")]
 
 
+def test_announcement_that_interrupts_takes_the_place_of_what_is_played() -> None:
+    alarm = SpeechArrived("alarm", announcement=True, interrupt=True)
+    state, actions = run(*SPEAKING, SpeechArrived("timer", announcement=True), alarm)
+    assert actions == [StopPlayback(), PlaySpeech("alarm", chime=True)]
+    assert (state.playing_id, state.held) == ("alarm", ("timer",))
+    assert run(alarm)[1] == [PlaySpeech("alarm", chime=True)]
+
+
+def test_announcement_that_interrupts_waits_for_a_person_and_then_is_first() -> None:
+    timers = [SpeechArrived(f"t{number}", announcement=True) for number in range(MAX_HELD)]
+    state, actions = run(*LISTENING, *timers, SpeechArrived("alarm", announcement=True, interrupt=True))
+    assert (state.phase, state.held) == ("listening", ("alarm", "t0", "t1", "t2"))
+    assert actions == [DropSpeech("t3")]
+
+
 def test_only_so_many_announcements_wait() -> None:
     arrivals = [SpeechArrived(f"t{number}", announcement=True) for number in range(MAX_HELD + 1)]
     state, actions = run(*LISTENING, *arrivals)

@@ -33,6 +33,7 @@ from swarm.messages import (
     StopSpeaking,
     UtteranceEnded,
     UtteranceStarted,
+    VolumeChanged,
 )
 from tests.edge.fake_hub import FakeHub, answering, fake_hub
 from tests.speech import say, silence, trimmed
@@ -320,6 +321,28 @@ def test_announcement_is_chimed_played_in_the_volume_that_was_set_and_stopped() 
     asyncio.run(check())
 
 
+def test_announcement_with_its_own_volume_and_no_chime_interrupts_what_is_played() -> None:
+    async def check() -> None:
+        sink = CollectingSink(paced=True)
+        async with fake_hub() as hub, satellite_at(hub, None, sink):
+            await hub.until_said(SatelliteState)
+            await hub.say(SpeechStarted("long", 16_000, announcement=True), *[bytes(64_000)] * 10)
+            await hub.until_said(PlaybackStarted)
+            loud = b"\x00\x10" * 1_600
+            await hub.say(
+                SetVolume(100),
+                SpeechStarted("fire", 16_000, announcement=True, chime=False, volume=50, interrupt=True),
+                loud,
+                SpeechEnded("fire", "Fire."),
+            )
+            assert await hub.until_said(PlaybackFinished) == PlaybackFinished("long", True)
+            finished = await hub.until_said(PlaybackFinished, 2)
+            assert (finished.utterance_id, finished.interrupted) == ("fire", False)
+            assert set(np.frombuffer(bytes(sink.played[-1][1]), dtype="<i2")) == {410}
+
+    asyncio.run(check())
+
+
 def test_hub_that_dies_in_an_utterance_is_served_again_once_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
     async def check() -> None:
         room, sink = Room(), CollectingSink()
@@ -399,3 +422,31 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+def test_who_follows_a_satellite_hears_of_wake_words_phases_and_what_is_set_of_it() -> None:
+    async def scenario() -> None:
+        async with fake_hub(never_complete) as hub, satellite_at(hub, room := Room()) as satellite:
+            seen: list[tuple[str, int, bool]] = []
+            woken: list[str] = []
+            satellite.follow(
+                changed=lambda: seen.append((satellite.phase, satellite.volume, satellite.muted)), woken=woken.append
+            )
+            await hub.until_said(SatelliteState)
+            satellite.listen_for(MicroWakeDetector(["hey_jarvis", "okay_nabu"]))
+            room.say(ONE_BREATH + silence(1500))
+            await hub.until_said(UtteranceStarted)
+            assert woken == ["okay_nabu"]
+            await hub.until(lambda: satellite.phase == "idle")
+            satellite.set_volume(35)
+            assert await hub.until_said(VolumeChanged) == VolumeChanged(35)
+            satellite.set_muted(True)
+            satellite.set_muted(True, by="another")
+            satellite.set_muted(False)
+            assert [phase for phase, _, _ in seen][:3] == ["listening", "thinking", "idle"]
+            assert seen[3] == ("idle", 35, False)
+            assert ("muted", 35, True) in seen
+            assert seen[-1] == ("muted", 35, False), "somebody else wants it muted still"
+            assert (satellite.has_microphone, satellite.has_speaker) == (True, True)
+
+    asyncio.run(scenario())

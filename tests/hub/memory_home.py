@@ -8,28 +8,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from hub.home.entity import Command, Entity, Feature, Outcome, Result, State
+from hub.skills.commands import is_able
 
 _LIGHT: frozenset[Feature] = frozenset({"on_off", "brightness"})
-_NEEDS: dict[str, Feature] = {
-    "turn_on": "on_off",
-    "turn_off": "on_off",
-    "toggle": "on_off",
-    "set_brightness": "brightness",
-    "change_brightness": "brightness",
-    "set_color": "color",
-    "set_color_temperature": "color_temperature",
-    "open": "open_close",
-    "close": "open_close",
-    "stop": "open_close",
-    "set_position": "position",
-    "set_speed": "speed",
-    "set_temperature": "target_temperature",
-    "set_mode": "mode",
-    "lock": "lock",
-    "unlock": "lock",
-    "activate": "activate",
-    "press": "press",
-}
 
 
 class MemoryHome:
@@ -60,7 +41,9 @@ class MemoryHome:
     def _perform(self, command: Command) -> Outcome:
         entity, state = self.entities[command.entity_id], self.states[command.entity_id]
         result: Result = self.broken.get(entity.id, "confirmed")
-        if _NEEDS[command.verb] not in entity.features:
+        choices, limits = entity.choices_of(command.verb), entity.limits_of(command.verb)
+        fits = not limits or limits[0] <= float(command.value or 0) <= limits[1]
+        if not is_able(entity, command) or (choices and command.value not in choices) or not fits:
             result = "unsupported"
         elif not state.available:
             result = "unavailable"
@@ -86,6 +69,17 @@ def _after(command: Command, state: State) -> State:
         "set_mode": {"mode": value},
         "lock": {"value": "locked"},
         "unlock": {"value": "unlocked"},
+        "set_humidity": {"target_humidity": value},
+        "set_preset": {"preset": value},
+        "set_fan_mode": {"fan_mode": value},
+        "set_tilt": {"tilt": whole},
+        "oscillate": {"oscillation": value},
+        "set_number": {"value": str(value)},
+        "select_option": {"value": value},
+        "start": {"value": "cleaning"},
+        "return_to_base": {"value": "docked"},
+        "arm": {"value": f"armed_{value}"},
+        "disarm": {"value": "disarmed"},
     }
     change = changes.get(command.verb, {})
     if command.verb == "change_brightness":

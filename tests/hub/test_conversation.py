@@ -11,6 +11,7 @@ import pytest
 from hub.conversation import Answer, Conversation
 from hub.home.entity import Command, Entity, State
 from hub.intent import Context, Intent
+from hub.policy import Policy
 from hub.skills.skill import Home
 from hub.timers import Timers
 from swarm.engine import ChatMessage
@@ -98,7 +99,7 @@ AnyHome = TypeVar("AnyHome", bound=HomeOfTests)
 class Room(Generic[AnyHome]):
     """A conversation with everything around it in memory."""
 
-    def __init__(self, home: AnyHome, model: Model | None = None) -> None:
+    def __init__(self, home: AnyHome, model: Model | None = None, policy: Policy | None = None) -> None:
         self.home = home
         self.script = Script()
         self.clock = VirtualClock()
@@ -113,6 +114,7 @@ class Room(Generic[AnyHome]):
             timers=self.timers,
             satellites=self.speakers,
             generator=model,
+            policy=policy,
             local_time=lambda: datetime(2026, 11, 21, 19, 5),
             clock=lambda: self.now,
         )
@@ -351,7 +353,7 @@ def test_equal_names_are_told_apart_by_their_rooms() -> None:
 def test_a_room_that_does_not_exist_or_has_no_such_thing_is_said() -> None:
     assert told(intent("HassTurnOn", domain="light", area="Cellar"))[0] == "I don't know a room called Cellar."
     assert told(intent("HassTurnOn", domain="fan", area="Kitchen"))[0] == "There are no fans in the kitchen."
-    assert told(intent("HassTurnOn", domain="siren"))[0] == "There are no devices that I know of."
+    assert told(intent("HassTurnOn", domain="siren"))[0] == "There are no sirens that I know of."
     assert told(intent("HassTurnOn", name="light.gone"))[0] == "I don't know that device any more."
 
 
@@ -421,6 +423,7 @@ def test_a_late_yes_or_a_yes_elsewhere_unlocks_nothing() -> None:
         await room.say(UNLOCK)
         assert await room.hear("yes", NOWHERE) == "I didn't ask you anything."
         room.now += 31
+        assert await room.hear("yes") == 'I asked "Unlock the front door?" too long ago. Please say it again.'
         assert await room.hear("yes") == "I didn't ask you anything."
         assert room.commands() == []
 
@@ -665,7 +668,7 @@ def test_volume_is_set_on_the_satellite_that_was_spoken_to() -> None:
 
 
 def test_an_intent_that_no_skill_does_is_not_understood() -> None:
-    text, _, room = told(intent("HassVacuumStart"))
+    text, _, room = told(intent("HassShoppingListAddItem"))
     assert text.startswith("I didn't understand that.")
     assert room.outcome == "not_understood"
 

@@ -6,11 +6,12 @@ from collections import defaultdict
 from msgspec import structs
 
 from hub.grammar import MAX_NAMES, Vocabulary, build_grammar
+from hub.rules.reading import RuleReader
 from hub.sentences import languages, load_templates
 from hub.skills import SKILLS
 from hub.spoken_words import spoken_form
 from swarm.engine import Arc, CommandGrammar
-from tests.hub.a_home import IN_THE_KITCHEN, an_understanding
+from tests.hub.a_home import AREAS, ENTITIES, IN_THE_KITCHEN, an_understanding
 
 HOME = an_understanding()
 
@@ -59,10 +60,22 @@ def random_sentences(grammar: CommandGrammar, count: int) -> list[str]:
 
 def test_everything_that_can_be_heard_is_understood() -> None:
     english = load_templates("en")
-    commands = tuple(template for template in english.templates if template.intent != "Answer")
+    commands = tuple(template for template in english.templates if template.intent not in ("Answer", "MakeRule"))
     grammar = build_grammar(structs.replace(english, templates=commands), HOME.vocabulary(["okay nabu"]))
     lost = [text for text in random_sentences(grammar, 1500) if not HOME.understand(text, IN_THE_KITCHEN)]
     assert lost == []
+
+
+def test_every_rule_that_can_be_heard_is_taken_for_one() -> None:
+    grammar = build_grammar(load_templates("en"), HOME.vocabulary())
+    assert accepts(grammar, "every weekday at seven turn on the bedroom lamp and turn on the bedroom fan")
+    assert accepts(grammar, "when the front door is unlocked after ten say so in the kitchen")
+    assert not accepts(grammar, "every weekday at seven")
+    assert not accepts(grammar, "every weekday at seven every weekday at seven turn on the bedroom lamp")
+    reader = RuleReader(ENTITIES, AREAS, HOME.understand)
+    rules = [text for text in random_sentences(grammar, 1500) if text.startswith(("every ", "when the "))]
+    assert len(rules) > 100
+    assert [text for text in rules if not reader.is_rule(text, IN_THE_KITCHEN)] == []
 
 
 def test_every_intent_that_can_be_understood_is_done_by_a_skill() -> None:

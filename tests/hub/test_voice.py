@@ -9,12 +9,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from hub import mouth as mouth_module
 from hub import session as session_module
 from hub import voice as voice_module
 from hub.conversation import Conversation
 from hub.intent import Context, Intent
 from hub.timers import Timers
 from hub.voice import VoiceHub
+from swarm.announcement import Announcement, Outcome, Report, Whom
 from swarm.codec import MAX_AUDIO_BYTES, decode_from_hub, encode
 from swarm.errors import EngineError
 from swarm.messages import (
@@ -36,6 +38,7 @@ from swarm.messages import (
     Transcribed,
     UtteranceEnded,
     UtteranceStarted,
+    VolumeChanged,
     Welcome,
 )
 from tests.hub.memory_home import flat
@@ -344,7 +347,7 @@ def test_long_speech_is_sent_in_pieces_that_a_satellite_takes() -> None:
 
 
 def test_long_answer_is_sent_little_ahead_of_its_playing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "AHEAD_S", 10.0)
+    monkeypatch.setattr(mouth_module, "AHEAD_S", 10.0)
 
     async def check(hub: Hub) -> None:
         hub.synthesizer.seconds = 4.0
@@ -425,6 +428,11 @@ def test_open_traces_are_bounded() -> None:
 # ---- announcements and volume
 
 
+async def told(hub: Hub, satellite: str, text: str) -> bool:
+    reports = await hub.voice.announce(Announcement(text), Whom(satellite), until="sent")
+    return any(each.told for each in reports)
+
+
 def test_announcement_is_said_where_it_is_meant() -> None:
     async def check(hub: Hub) -> None:
         async with peer(hub) as kitchen, peer(hub, Hello("bed", area="Bedroom")) as bed:
@@ -433,14 +441,14 @@ def test_announcement_is_said_where_it_is_meant() -> None:
             assert hub.voice.connected == ("bed", "kitchen")
             assert hub.voice.in_area("bedroom") == ("bed",)
             assert hub.voice.in_area("") == ()
-            assert await hub.voice.announce("bed", "Tea is ready.")
+            assert await told(hub, "bed", "Tea is ready.")
             started = await bed.until(SpeechStarted)
             assert started.announcement
             assert (await bed.until(SpeechEnded)).text == "Tea is ready."
-            assert await hub.voice.announce("", "Everybody come.")
+            assert await told(hub, "", "Everybody come.")
             for one in (kitchen, bed):
                 assert (await one.until(SpeechEnded)).text == "Everybody come."
-            assert not await hub.voice.announce("attic", "Nobody is there.")
+            assert not await told(hub, "attic", "Nobody is there.")
             await bed.say(PlaybackStarted(started.utterance_id), PlaybackFinished(started.utterance_id))
             trace = await hub.voice.trace_of(started.utterance_id, timeout_s=10)
             assert trace is not None
@@ -455,7 +463,7 @@ def test_announcement_waits_for_the_end_of_the_answer() -> None:
         async with peer(hub) as one:
             await one.ask("u1")
             await one.until(bytes)
-            announcing = asyncio.create_task(hub.voice.announce("", "Tea is ready."))
+            announcing = asyncio.create_task(told(hub, "", "Tea is ready."))
             await asyncio.sleep(0)
             hub.generator.gate.set()
             assert (await one.until(SpeechEnded)).utterance_id == "u1"
@@ -465,12 +473,92 @@ def test_announcement_waits_for_the_end_of_the_answer() -> None:
     with_hub(check)
 
 
+def announcing(hub: Hub, announcement: Announcement, whom: Whom | None = None) -> asyncio.Task[tuple[Report, ...]]:
+    return asyncio.create_task(hub.voice.announce(announcement, whom or Whom(), until="played"))
+
+
+def outcomes(reports: tuple[Report, ...]) -> dict[str, Outcome]:
+    return {each.satellite: each.outcome for each in reports}
+
+
+def test_each_satellite_reports_whether_it_was_played() -> None:
+    async def check(hub: Hub) -> None:
+        async with peer(hub) as kitchen, peer(hub, Hello("bed", area="Bedroom")) as bed:
+            await kitchen.until(Welcome)
+            await bed.until(Welcome)
+            saying = announcing(hub, Announcement("Dinner."))
+            for one, stopped in ((kitchen, False), (bed, True)):
+                heard = await one.until(SpeechEnded)
+                await one.say(PlaybackFinished(heard.utterance_id, interrupted=stopped))
+            assert outcomes(await saying) == {"kitchen": "played", "bed": "stopped"}
+            gone = announcing(hub, Announcement("Dinner."), Whom(names=("bedroom",)))
+            await bed.until(SpeechEnded)
+            await bed.socket.close()
+            assert outcomes(await gone) == {"bed": "failed"}
+
+    with_hub(check)
+
+
+def test_sound_is_sent_as_it_is_with_its_volume_and_without_a_chime() -> None:
+    async def check(hub: Hub) -> None:
+        async with peer(hub) as one:
+            await one.until(Welcome)
+            bell = b"\5\0" * 20_000
+            saying = announcing(hub, Announcement("bell.wav", sound=bell, rate=22_050, chime=False, volume=20))
+            begun = await one.until(SpeechStarted)
+            assert (begun.rate, begun.announcement, begun.chime, begun.volume) == (22_050, True, False, 20)
+            ended = await one.until(SpeechEnded)
+            assert b"".join(each for each in one.seen if isinstance(each, bytes)) == bell
+            await one.say(PlaybackFinished(ended.utterance_id))
+            assert outcomes(await saying) == {"kitchen": "played"}
+            assert hub.synthesizer.said == []
+
+    with_hub(check)
+
+
+def test_announcement_that_interrupts_ends_the_answer_and_comes_before_what_waits() -> None:
+    async def check(hub: Hub) -> None:
+        hub.generator.gate = asyncio.Event()
+        async with peer(hub) as one:
+            await one.ask("u1")
+            await one.until(bytes)
+            waiting = announcing(hub, Announcement("Tea is ready."))
+            urgent = announcing(hub, Announcement("Fire.", interrupt=True))
+            begun = await one.until(SpeechStarted)
+            assert begun.interrupt
+            assert (await one.until(SpeechEnded)).text == "Fire."
+            await one.say(PlaybackFinished("u1", interrupted=True), PlaybackFinished(begun.utterance_id))
+            assert outcomes(await urgent) == {"kitchen": "played"}
+            tea = await one.until(SpeechEnded)
+            assert tea.text == "Tea is ready."
+            await one.say(PlaybackFinished(tea.utterance_id))
+            assert outcomes(await waiting) == {"kitchen": "played"}
+            assert hub.generator.stopped == 1
+            assert next(each.utterance_id for each in one.seen if isinstance(each, SpeechEnded)) != "u1"
+
+    with_hub(check)
+
+
+def test_only_so_many_announcements_wait_at_a_satellite() -> None:
+    async def check(hub: Hub) -> None:
+        async with peer(hub) as one:
+            await one.until(Welcome)
+            saying = [announcing(hub, Announcement(str(each))) for each in range(session_module.MAX_ANNOUNCEMENTS + 1)]
+            assert outcomes(await saying[-1]) == {"kitchen": "full"}
+            for _ in saying[:-1]:
+                ended = await one.until(SpeechEnded)
+                await one.say(PlaybackFinished(ended.utterance_id))
+            assert {outcomes(await each)["kitchen"] for each in saying[:-1]} == {"played"}
+
+    with_hub(check)
+
+
 def test_announcement_that_cannot_be_spoken_is_not_told() -> None:
     async def check(hub: Hub) -> None:
         hub.synthesizer.fails = {"Tea is ready.": False}
         async with peer(hub) as one:
             await one.until(Welcome)
-            assert not await hub.voice.announce("", "Tea is ready.")
+            assert not await told(hub, "", "Tea is ready.")
             (trace,) = hub.traces.values()
             assert (trace.answer, trace.outcome) == ("Tea is ready.", "failed")
 
@@ -485,6 +573,9 @@ def test_volume_is_kept_and_told_to_a_satellite_that_connects() -> None:
             assert await hub.voice.set_volume("loud", 20)
             assert await one.until(SetVolume) == SetVolume(20)
             assert hub.volumes["loud"] == 20
+            await one.say(VolumeChanged(55))
+            await until(lambda: hub.volumes["loud"] == 55)
+            assert hub.voice.volume("loud") == 55
             await hub.voice.stop_speaking("loud")
             await one.until(StopSpeaking)
         await until(lambda: hub.voice.connected == ())
@@ -568,7 +659,7 @@ def test_satellite_that_comes_back_takes_the_place_of_its_old_session() -> None:
             await new.until(Welcome)
             await old.ended()
             assert hub.voice.connected == ("kitchen",)
-            assert await hub.voice.announce("kitchen", "Tea is ready.")
+            assert await told(hub, "kitchen", "Tea is ready.")
             assert (await new.until(SpeechEnded)).text == "Tea is ready."
 
     with_hub(check)
@@ -622,7 +713,9 @@ def test_satellites_of_two_machines_with_one_name_are_two_satellites() -> None:
             for one in (own, far, farther):
                 await one.until(Welcome)
             await until(lambda: hub.voice.connected == ("kitchen", "kitchen (abcd)", "kitchen (abcdxyz)"))
-            assert await hub.voice.announce("kitchen (abcd)", "Tea is ready.")
+            assert hub.voice.machine_of("kitchen (abcd)") == "abcdefgh"
+            assert hub.voice.machine_of("kitchen") == hub.voice.machine_of("nobody") == ""
+            assert await told(hub, "kitchen (abcd)", "Tea is ready.")
             assert (await far.until(SpeechEnded)).text == "Tea is ready."
             async with peer(hub, node="abcdefgh") as again:  # its old line is dead and it noticed first
                 await again.until(Welcome)

@@ -7,11 +7,12 @@ from typing import Any, cast
 import pytest
 
 from hub.voice import VoiceHub
+from swarm.announcement import Announcement, Report, Until, Whom
 from swarm.capability import Member
 from swarm.enrolled_node import EnrolledNode
 from swarm.node.announcing import Announcing
 from swarm.peer_session import PeerUnreachable
-from swarm.voice_routes import Announced, Announcement
+from swarm.voice_routes import Announce, Announced
 
 
 @dataclass
@@ -22,15 +23,15 @@ class Satellites:
     said: list[tuple[str, str]] = field(default_factory=list)
     broken: bool = False
 
-    async def announce(self, satellite: str, text: str) -> bool:
-        told = [name for name in self.names if satellite in ("", name)]
-        self.said += [(name, text) for name in told]
-        return bool(told)
+    async def announce(self, announcement: Announcement, whom: Whom, *, until: Until) -> tuple[Report, ...]:
+        told = [name for name in self.names if whom.means(name, f"{name}room")]
+        self.said += [(name, announcement.text) for name in told]
+        return tuple(Report(name, f"{name}room", "waits" if until == "sent" else "played") for name in told)
 
-    async def call(self, method: str, path: str, message: Announcement, **_: Any) -> Announced:
+    async def call(self, method: str, path: str, message: Announce, **_: Any) -> Announced:
         if self.broken:
             raise PeerUnreachable("x", "tcp", "it is gone")
-        return Announced(await self.announce(message.satellite, message.text))
+        return Announced(await self.announce(message.announcement, message.whom, until=message.until))
 
 
 class Home:
@@ -89,3 +90,28 @@ def test_alone_it_is_said_here_or_nowhere() -> None:
     here = Satellites(("kitchen",))
     assert announced(here, None, "kitchen")
     assert not announced(here, None, "attic")
+
+
+def reports(here: Satellites, home: Home | None, whom: Whom) -> tuple[Report, ...]:
+    announcing = Announcing(cast(VoiceHub, here), cast(EnrolledNode, home))
+    return asyncio.run(announcing.say(Announcement("Tea."), whom, until="played"))
+
+
+def test_rooms_and_satellites_that_are_named_hear_it_on_every_node_and_each_reports() -> None:
+    here, other = Satellites(("bed", "hall")), Satellites(("kitchen", "attic"))
+    assert reports(here, Home(other=other), Whom(names=("Bedroom", "kitchen"))) == (
+        Report("bed", "bedroom", "played"),
+        Report("kitchen", "kitchenroom", "played"),
+    )
+    assert (here.said, other.said) == ([("bed", "Tea.")], [("kitchen", "Tea.")])
+
+
+def test_the_room_that_is_left_out_hears_nothing() -> None:
+    here, other = Satellites(("bed",)), Satellites(("kitchen",))
+    assert [each.satellite for each in reports(here, Home(other=other), Whom(but=("bed", "Bedroom")))] == ["kitchen"]
+    assert here.said == []
+
+
+def test_names_that_nobody_answers_to_are_told() -> None:
+    told = reports(Satellites(("bed",)), None, Whom(names=("BED_ROOM", "bed", "cellar")))
+    assert Whom(names=("bedroom", "Bed", "cellar")).missed(told) == ("cellar",)

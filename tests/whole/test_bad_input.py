@@ -17,6 +17,7 @@ import pytest
 
 from swarm.audio import resampled, write_wav
 from swarm.errors import MycoswarmError
+from tests.whole.bus_watch import bus_watch
 from tests.whole.room import spoken
 from tests.whole.running_node import RunningNode, Sections, assert_no_surprise, running_node
 
@@ -119,6 +120,18 @@ def test_recording_that_is_none_is_refused_with_the_reason(flat_node: RunningNod
 def test_empty_recording_is_refused(flat_node: RunningNode) -> None:
     with pytest.raises(MycoswarmError, match="no recording came with the request"):
         flat_node.client().ask_audio(b"", wake=True)
+
+
+def test_commands_of_automations_are_neither_obeyed_nor_answered_unless_a_person_switched_that_on(
+    flat_node: RunningNode,
+) -> None:
+    api = "mycoswarm/api"
+    with bus_watch(flat_node.bus_port, f"{api}/#") as watch:
+        watch.publish(f"{api}/timer/set", '{"minutes": 5}')
+        watch.publish(f"{api}/ask", "set a timer for five minutes")
+        flat_node.ask("what time is it")
+        assert flat_node.client().timers() == []
+        assert {topic for topic, _ in watch.messages} == {f"{api}/timer/set", f"{api}/ask"}
 
 
 def test_bad_recording_is_told_by_the_command_line(flat_node: RunningNode, tmp_path: Path) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from swarm.identity import open_identity
 from tests.swarm.enrolled import founder, rogue_context
+from tests.whole.bus_watch import bus_watch
 from tests.whole.ear import Ear, nodes_of
-from tests.whole.running_node import assert_no_surprise, wait_until
+from tests.whole.running_node import Sections, assert_no_surprise, wait_until
 from tests.whole.swarm_machines import Machine, machines, one_swarm
 from tests.whole.test_swarm_strangers import got
 
-HUB = {"swarm": {"roles": ["hub"]}}
+HUB: Sections = {"swarm": {"roles": ["hub"]}, "mqtt_api": {"enabled": True}}
 VOICE = b"GET /v1/voice HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -76,6 +79,33 @@ def test_command_at_the_satellite_is_done_by_a_hub_and_both_keep_its_trace(home:
     shown = {each.name: each.served_by for each in home.other().view()}
     assert shown == {"attic": "", "cellar": "", "kitchen": hub.name}
     assert f"(at {hub.name})" in kitchen.did("nodes")
+
+
+def test_announcement_from_any_hub_is_played_and_a_command_of_an_automation_is_obeyed_once(home: Home) -> None:
+    for hub in home.hubs.values():
+        assert hub.did("say", "Tea is ready") == "kitchen (Kitchen): played\n"
+    hub = home.serving()
+    carrier = home.hubs[wait_until(lambda: hub.client().status().broker.hub)]
+    with bus_watch(carrier.bus_port, "mycoswarm/api/#") as watch:
+
+        def answers(number: int) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = [json.loads(each) for each in watch.of("mycoswarm/api/answer")]
+            return [each for each in found if each.get("id") == number]
+
+        def somebody_obeys() -> bool:
+            watch.publish("mycoswarm/api/timer/cancel", '{"all": true, "id": 0}')
+            return answers(0) != []
+
+        wait_until(somebody_obeys)
+        watch.publish("mycoswarm/api/say", '{"text": "Coffee is ready", "id": 1}')
+        watch.publish("mycoswarm/api/timer/set", '{"minutes": 5, "id": 2}')
+        wait_until(lambda: answers(1) and answers(2), lambda: str(watch.messages))
+        watch.publish("mycoswarm/api/timer/cancel", '{"all": true, "id": 3}')
+        wait_until(lambda: answers(3))
+        assert [len(answers(each)) for each in (1, 2, 3)] == [1, 1, 1]
+        assert [(each["satellite"], each["outcome"]) for each in answers(1)[0]["reports"]] == [("kitchen", "played")]
+        changes = [json.loads(each)["change"] for each in watch.of("mycoswarm/api/event/timer")]
+        assert changes == ["started", "cancelled"]
 
 
 def test_sentence_in_whose_middle_the_hub_is_killed_is_answered_by_the_next(home: Home) -> None:

@@ -8,20 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub.home.abbreviations import ABBREVIATIONS
+from hub.home.announcement import MAX_PAYLOAD, Announcement, parse_announcement
 from hub.home.component import Unsupported
 from hub.home.device import Device
-from hub.home.discovery import COMPONENTS, MAX_PAYLOAD, DiscoveredEntity, Removal, parse_discovery
+from hub.home.discovery import COMPONENTS, DiscoveredEntity
 from hub.home.entity import State, Verb
-from hub.home.options import ABBREVIATIONS
 from hub.home.templates import Message
 from swarm.errors import MalformedMessage
 
 
 def parse(component: str, topic: str = "", /, **options: Any) -> DiscoveredEntity:
     topic = topic or f"homeassistant/{component}/thing/config"
-    found = parse_discovery(topic, json.dumps(options).encode(), "homeassistant")
-    assert isinstance(found, DiscoveredEntity)
-    return found
+    return parse_announcement(topic, json.dumps(options).encode(), "homeassistant").entities[""]
 
 
 def test_abbreviations_and_the_base_topic_are_expanded() -> None:
@@ -64,12 +63,12 @@ def test_without_a_unique_id_the_topic_names_the_device() -> None:
 @pytest.mark.parametrize("payload", [b"", b"  \n"])
 def test_an_empty_message_takes_the_device_back(payload: bytes) -> None:
     topic = "homeassistant/light/a/config"
-    assert parse_discovery(topic, payload, "homeassistant") == Removal(topic)
+    assert parse_announcement(topic, payload, "homeassistant") == Announcement(topic)
 
 
 def test_kinds_that_the_hub_has_no_use_for_are_no_part_of_the_home() -> None:
     topic = "homeassistant/camera/a/config"
-    assert parse_discovery(topic, b"not even JSON", "homeassistant") == Removal(topic)
+    assert parse_announcement(topic, b"not even JSON", "homeassistant") == Announcement(topic)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,13 @@ def test_kinds_that_the_hub_has_no_use_for_are_no_part_of_the_home() -> None:
         ("switch", b'{"command_topic": "a/#"}', "wildcard"),
         ("switch", b'{"command_topic": "a\\u0000"}', "control character"),
         ("switch", b'{"command_topic": "mycoswarm/node/x/presence"}', "not a device's"),
+        ("switch", b'{"command_topic": "mycoswarm/api/say"}', "not a device's"),
+        ("button", b'{"~": "mycoswarm/api", "command_topic": "~/ask"}', "not a device's"),
         ("switch", b'{"~": "mycoswarm", "command_topic": "~/x"}', "not a device's"),
+        ("cover", b'{"set_position_topic": "a/+/b"}', "wildcard"),
+        ("sensor", b'{"state_topic": "a/#"}', "wildcard"),
+        ("sensor", b'{"state_topic": "+/+"}', "wildcard"),
+        ("sensor", b'{"state_topic": "a/b+/c"}', "wildcard"),
         ("switch", b'{"command_topic": "$SYS/x"}', "not a device's"),
         ("switch", b'{"command_topic": "c", "availability_topic": "mycoswarm/x"}', "availability_topic"),
         ("switch", b'{"command_topic": 5, "state_topic": []}', "state_topic is no text"),
@@ -100,7 +105,14 @@ def test_kinds_that_the_hub_has_no_use_for_are_no_part_of_the_home() -> None:
         ("switch", b'{"command_topic": "c", "device": []}', "device is no group"),
         ("switch", b'{"command_topic": "c", "name": "' + b"n" * 300 + b'"}', "name has 300 characters"),
         ("switch", b'{"command_topic": "c", "unique_id": ""}', "unique_id"),
-        ("light", b'{"command_topic": "c", "schema": "template"}', "schema template"),
+        ("light", b'{"command_topic": "c", "schema": "template"}', "command_on_template"),
+        ("select", b'{"command_topic": "c"}', "no options"),
+        ("event", b'{"state_topic": "s"}', "no event_types"),
+        ("number", b'{"command_topic": "c", "min": 5, "max": 5}', "max is not above min"),
+        ("humidifier", b'{"command_topic": "c"}', "target_humidity_command_topic"),
+        ("alarm_control_panel", b'{"command_topic": "c"}', "no state_topic"),
+        ("lawn_mower", b"{}", "no start_mowing_command_topic"),
+        ("cover", b'{"command_topic": "c", "tilt_max": 0}', "tilt_min"),
         ("light", b'{"command_topic": "c", "brightness_scale": 0}', "brightness_scale"),
         ("fan", b'{"command_topic": "c", "speed_range_min": 5, "speed_range_max": 5}', "speed_range_max"),
         ("cover", b'{"command_topic": "c", "position_open": 0}', "position_open"),
@@ -109,7 +121,7 @@ def test_kinds_that_the_hub_has_no_use_for_are_no_part_of_the_home() -> None:
 )
 def test_an_unusable_announcement_is_refused_with_its_reason(component: str, payload: bytes, reason: str) -> None:
     with pytest.raises(MalformedMessage, match=reason):
-        parse_discovery(f"homeassistant/{component}/a/config", payload, "homeassistant")
+        parse_announcement(f"homeassistant/{component}/a/config", payload, "homeassistant")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +135,7 @@ def test_an_unusable_announcement_is_refused_with_its_reason(component: str, pay
 )
 def test_a_topic_that_is_no_discovery_topic_is_refused(topic: str) -> None:
     with pytest.raises(MalformedMessage, match="no discovery topic"):
-        parse_discovery(topic, b"{}", "homeassistant")
+        parse_announcement(topic, b"{}", "homeassistant")
 
 
 def test_availability_modes() -> None:
@@ -134,7 +146,7 @@ def test_availability_modes() -> None:
             availability_mode=mode,
             availability=[{"topic": "a"}, {"topic": "b", "value_template": "{{ value_json.state }}"}],
         )
-        return Device(found, found.entity, b"")
+        return Device(found, found.entity)
 
     for mode, after_a, after_both, after_b_left in (
         ("all", False, True, False),
@@ -155,7 +167,7 @@ def test_availability_modes() -> None:
 
 def test_a_reading_expires() -> None:
     found = parse("sensor", state_topic="s", expire_after=60)
-    device = Device(found, found.entity, b"")
+    device = Device(found, found.entity)
     assert device.is_stale(0.0)
     device.hear("s", Message("20"), 100.0)
     assert not device.is_stale(159.0)
@@ -164,7 +176,18 @@ def test_a_reading_expires() -> None:
 
 topics = st.sampled_from(["a", "~/set", "b/c", "", "x/#", "mycoswarm/a"])
 templates = st.sampled_from(
-    ["{{ value }}", "{{ value_json.a }}", "{{ value | int / 0 }}", "{% if", "{{ value_json['a'] | round(1) }}"]
+    [
+        "{{ value }}",
+        "{{ value_json.a }}",
+        "{{ value | int / 0 }}",
+        "{% if",
+        "{{ value_json['a'] | round(1) }}",
+        "{{ value_json.get('a').b() }}",
+        "{% for x in value %}{{ x }}{% endfor %}",
+        "{{ value.split('a')[9] | to_json }}",
+        "{{ as_timestamp(value) | timestamp_custom(value) }}",
+        "{{ value | regex_replace(value, value) }}",
+    ]
 )
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20)
@@ -180,15 +203,8 @@ keys = st.sampled_from(
     [
         *ABBREVIATIONS,
         *ABBREVIATIONS.values(),
-        "~",
-        "name",
-        "schema",
-        "modes",
-        "rgb",
-        "min_temp",
-        "max_temp",
-        "temp_step",
-        "position_open",
+        *("~", "name", "schema", "modes", "rgb", "min_temp", "max_temp", "temp_step", "position_open", "min", "max"),
+        *("step", "fan_modes", "reports_position", "migrate_discovery", "device"),
     ]
 )
 announcements = st.dictionaries(keys, values, max_size=12).flatmap(
@@ -197,43 +213,81 @@ announcements = st.dictionaries(keys, values, max_size=12).flatmap(
         optional={
             "schema": st.sampled_from(["json", "basic", "template"]),
             "supported_color_modes": st.just(["rgb", "color_temp"]),
+            "options": st.just(["a", "b"]),
+            "event_types": st.just(["a"]),
+            "target_humidity_command_topic": topics,
+            "dock_command_topic": topics,
+            "command_on_template": templates,
+            "command_off_template": templates,
         },
     ).map(lambda given: options | given)
 )
 verbs = st.sampled_from(get_args(Verb))
+devices = st.dictionaries(keys, values, max_size=6).flatmap(
+    lambda options: st.dictionaries(
+        st.text(max_size=5),
+        announcements.flatmap(
+            lambda one: st.sampled_from([*COMPONENTS, "camera", "", 5]).map(lambda platform: one | {"p": platform})
+        )
+        | values,
+        max_size=3,
+    ).map(lambda components: options | {"components": components})
+)
 
 
-@settings(deadline=None, max_examples=300)
-@given(st.sampled_from(sorted(COMPONENTS)), announcements, values, verbs, scalars)
-def test_nothing_but_malformed_message_is_raised_and_what_is_taken_in_can_be_used(
-    component: str, options: dict[str, Any], content: Any, verb: Any, value: Any
-) -> None:
-    try:
-        found = parse(component, **options)
-    except MalformedMessage:
-        return
-    device = Device(found, found.entity, b"")
+def use(found: DiscoveredEntity, content: Any, verb: Any, value: Any) -> None:
+    device = Device(found, found.entity)
     for topic in device.topics():
         for text in (
             json.dumps(content),
             str(content),
             "ON",
+            "NaN",
+            '{"a": NaN, "state": NaN, "brightness": Infinity}',
             "1e308",
             '{"color": {"x": 1e308, "y": 0}, "state": "ON"}',
         ):
             device.hear(topic, Message(text), 0.0)
+            device.hear(topic, Message(text), 0.0, of_events=True)
     device.is_available()
+    device.state_at(1.0)
     try:
         plan = found.component.plan(verb, value, device.state)
     except Unsupported:
         return
     if plan.reached is not None:
         plan.reached(State(), device.state)
+        plan.reached(device.state, State())
     device.assume(plan)
+    assert not any(set(each.topic) & set("+#") or each.topic.startswith("mycoswarm") for each in plan.publications)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.sampled_from(sorted(COMPONENTS)), announcements, values, verbs, scalars)
+def test_nothing_but_malformed_message_is_raised_and_what_is_taken_in_can_be_used(
+    component: str, options: dict[str, Any], content: Any, verb: Any, value: Any
+) -> None:
+    with contextlib.suppress(MalformedMessage):
+        announced(f"homeassistant/{component}/thing/config", options, content, verb, value)
+
+
+@settings(deadline=None, max_examples=80)
+@given(devices, values, verbs, scalars)
+def test_nothing_but_malformed_message_is_raised_by_whole_devices(
+    device: dict[str, Any], content: Any, verb: Any, value: Any
+) -> None:
+    with contextlib.suppress(MalformedMessage):
+        announced("homeassistant/device/thing/config", device, content, verb, value)
+
+
+def announced(topic: str, options: dict[str, Any], content: Any, verb: Any, value: Any) -> None:
+    found = parse_announcement(topic, json.dumps(options).encode(), "homeassistant")
+    for each in found.entities.values():
+        use(each, content, verb, value)
 
 
 @given(st.binary(max_size=300), st.text(max_size=40))
 def test_no_bytes_and_no_topic_raise_anything_else(payload: bytes, topic: str) -> None:
     for each in (topic, f"homeassistant/light/{topic}/config", "homeassistant/light/a/config"):
         with contextlib.suppress(MalformedMessage):
-            parse_discovery(each, payload, "homeassistant")
+            parse_announcement(each, payload, "homeassistant")

@@ -282,6 +282,26 @@ def test_devices_come_are_renamed_move_and_go(kind: Kind, tmp_path: Path) -> Non
 
 
 @both_brokers
+def test_a_device_that_moved_to_other_topics_is_heard_and_told_there(kind: Kind, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with empty_home(kind, tmp_path) as (home, broker, bus), maker(broker) as client:
+            await announce(client, "switch", "s", command_topic="old/set", state_topic="old/state")
+            await client.publish("old/state", "ON", qos=1, retain=True)
+            await until(lambda: home.state("switch.s").value == "on")
+            await client.publish("new/state", "OFF", qos=1, retain=True)
+            await announce(client, "switch", "s", command_topic="new/set", state_topic="new/state")
+            await until(lambda: home.state("switch.s").value == "off")
+            assert "old/state" not in bus._callbacks
+            told: list[str] = []
+            bus.subscribe("+/set", lambda topic, _: told.append(topic))
+            await bus.wait_subscribed()
+            await do(home, "switch.s", "turn_on", timeout_s=0.1)
+            await until(lambda: told == ["new/set"])
+
+    asyncio.run(scenario())
+
+
+@both_brokers
 def test_a_repeated_announcement_changes_nothing(kind: Kind, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with empty_home(kind, tmp_path) as (home, broker, _), maker(broker) as client:

@@ -1,0 +1,1 @@
+"""How the nodes are seen by Home Assistant, and by whatever else reads its discovery messages."""
