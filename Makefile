@@ -8,8 +8,11 @@ BIN := $(VENV)/bin
 run: $(VENV)/.run-ready
 	$(BIN)/mycoswarm up --demo-home
 
+# Many tests are whole machines in real time, two at once. What failed beside another is tried once more, alone; what is
+# broken fails again. (1: all tests ran, and some failed.)
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile || \
+	{ [ $$? -eq 1 ] && echo "Once more, alone, what failed:" && $(BIN)/python -m pytest --last-failed; }
 
 lint: setup-test
 	$(BIN)/ruff check .
