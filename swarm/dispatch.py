@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from swarm.capability import Member
+from swarm.capability import Member, in_words
 from swarm.circuit import Circuits
 from swarm.errors import MycoswarmError
 from swarm.event_log import AnswerTooLong
@@ -282,9 +282,10 @@ class _Carrying:
         """Nobody has the task, and nobody waits for it but whoever submitted it: say so at once."""
         route = self._task.route
         size = route.fallback_size or route.size
-        what = f"{route.kind} by {route.model}" if route.model else route.kind
+        does = in_words(route.kind)
+        what = f"{does} by {route.model}" if route.model else does
         if not route.model and size not in ("any", "tiny"):
-            what = f"{route.kind} by a {size} or larger model"
+            what = f"{does} by a {size} or larger model"
         waits = [until - now for until in self._full_until.values() if until > now]
         if waits:
             return Refused("busy", f"all nodes that {what} are full", min(waits))
