@@ -10,8 +10,11 @@ PEERS := .venv-peers
 run: $(VENV)/.run-ready
 	$(BIN)/mycoswarm up --demo-home
 
+# Many tests are whole machines in real time, two at once. What failed beside another is tried once more, alone; what is
+# broken fails again. (1: all tests ran, and some failed.)
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile || \
+	{ [ $$? -eq 1 ] && echo "Once more, alone, what failed:" && $(BIN)/python -m pytest --last-failed; }
 
 # One file after the other: each starts a Home Assistant of its own.
 test-peers: setup-test $(PEERS)/.ready

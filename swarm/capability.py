@@ -166,6 +166,11 @@ class Member(msgspec.Struct, frozen=True):
     """It is this very node."""
 
 
+def in_words(kind: str) -> str:
+    """What a node does that has a capability of this kind, as a verb for people."""
+    return "answer questions" if kind == "ask" else kind
+
+
 def answer_units(text: str, audio: bytes) -> float:
     """How much of an answer one piece is, in `UNITS`; what is neither text nor audio counts as one."""
     return len(text) / CHARACTERS_PER_TOKEN + len(audio) / BYTES_PER_SECOND or 1.0

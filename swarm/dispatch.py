@@ -15,12 +15,12 @@ from contextlib import contextmanager
 
 import msgspec
 
-from swarm.capability import Member
+from swarm.capability import Member, in_words
 from swarm.circuit import Circuits
 from swarm.errors import MycoswarmError
 from swarm.event_log import AnswerTooLong
 from swarm.lease import live_hubs, rank
-from swarm.membership import DEAD_S
+from swarm.membership import BACK_S, may_be_back
 from swarm.placement import Choice, Nowhere, SentKey, choose_node
 from swarm.routing import RoutingSection, route
 from swarm.structured_log import log_context
@@ -46,9 +46,6 @@ LEFT_ALONE_S = 15.0
 """A streamed task whose reader left is stopped after so long without one: time to come back and resume."""
 NO_NODE_PAUSE_S = (0.1, 2.0)
 """A task that has no node now looks so often for one; doubled each time."""
-PATIENCE_S = 3.0
-"""How long a new task looks for a node where the only ones were lost a moment ago: one that got another address is
-reached again as soon as the old connection is given up (`swarm.link_transport.SILENT_S`), one that starts anew too."""
 
 _log = logging.getLogger(__name__)
 ExecuteAt = Callable[[str, Order, Receiver], Execution]
@@ -266,7 +263,7 @@ class _Carrying:
         return None
 
     def _may_be_reached_soon(self, decision: Choice | Nowhere, now: float) -> bool:
-        if not isinstance(decision, Nowhere) or now - self._task.submitted_at > PATIENCE_S:
+        if not isinstance(decision, Nowhere) or now - self._task.submitted_at > BACK_S:
             return False
         if any(until > now for until in self._full_until.values()):
             return False
@@ -274,12 +271,10 @@ class _Carrying:
         return avoided or self._was_here_just_now(self._d._members(), now)
 
     def _was_here_just_now(self, members: Sequence[Member], now: float) -> bool:
-        """A node that could do it died so lately that it may be back in a moment."""
+        """A node that could do it died a moment ago."""
         kind = self._task.route.kind
         return any(
-            member.state == "dead"
-            and now - member.heard_at < DEAD_S + PATIENCE_S
-            and any(capability.kind == kind for capability in member.capabilities)
+            may_be_back(member, now) and any(capability.kind == kind for capability in member.capabilities)
             for member in members
         )
 
@@ -287,9 +282,10 @@ class _Carrying:
         """Nobody has the task, and nobody waits for it but whoever submitted it: say so at once."""
         route = self._task.route
         size = route.fallback_size or route.size
-        what = f"{route.kind} by {route.model}" if route.model else route.kind
+        does = in_words(route.kind)
+        what = f"{does} by {route.model}" if route.model else does
         if not route.model and size not in ("any", "tiny"):
-            what = f"{route.kind} by a {size} or larger model"
+            what = f"{does} by a {size} or larger model"
         waits = [until - now for until in self._full_until.values() if until > now]
         if waits:
             return Refused("busy", f"all nodes that {what} are full", min(waits))

@@ -32,6 +32,7 @@ from swarm.ledger_following import LedgerFollowing
 from swarm.link_transport import PATH as LINK_PATH
 from swarm.link_transport import PROTOCOL, LinkServer, LinkTransport
 from swarm.mdns_service import Announcement
+from swarm.measured_speeds import read_speeds, write_speeds
 from swarm.member_requests import grant_right, last_words, member_routes, say_goodbye
 from swarm.membership import Beat
 from swarm.node_api import NodesPort, asking_node, build_nodes_app, json_answer
@@ -57,6 +58,8 @@ from swarm.worker import TaskEngine, Worker
 LOOK_EVERY_S = 1.0
 """How often it is looked whether what this node says of itself is still true."""
 HARDWARE_EVERY_S = 60.0
+SPEEDS_EVERY_S = 300.0
+"""So often at most they are written down; at the end too."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +93,8 @@ class EnrolledNode:
         self._peers = Peers(contexts, roster, self._addresses_of)
         incarnation = _next_incarnation(identity)
         self._transport = LinkTransport(self._connect, refused=lambda node: self.peer.peer_refused(node))
-        self.worker = Worker(identity.node_id, engines)
+        self._speeds_at = config.state_dir / "speeds.json"
+        self.worker = Worker(identity.node_id, engines, speeds=read_speeds(self._speeds_at))
         self.peer = Peer(
             identity.node_id,
             name=config.node.name,
@@ -176,6 +180,7 @@ class EnrolledNode:
                     services.create_task(self._catching_up.run(), name="catching up")
                     services.create_task(self._follow_own_state(), name="own state")
                     services.create_task(self._look_at_hardware(), name="hardware")
+                    services.create_task(self._keep_speeds(), name="measured speeds")
                     services.create_task(
                         self.enrolment.run(self._config.swarm.address, self._config.swarm.enrolment_port),
                         name="enrolment",
@@ -365,6 +370,18 @@ class EnrolledNode:
                 self._roles = (*self._roles, "gpu")
             self.peer.describe(tier=tier.tier, roles=self._roles)
             await asyncio.sleep(HARDWARE_EVERY_S)
+
+    async def _keep_speeds(self) -> None:
+        kept = self.worker.speeds()
+        try:
+            while True:
+                await asyncio.sleep(SPEEDS_EVERY_S)
+                if (now := self.worker.speeds()) != kept:
+                    await asyncio.to_thread(write_speeds, self._speeds_at, now)
+                    kept = now
+        finally:
+            if (now := self.worker.speeds()) != kept:
+                write_speeds(self._speeds_at, now)
 
 
 def _next_incarnation(identity: Identity) -> int:

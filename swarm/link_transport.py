@@ -25,8 +25,9 @@ PATH = "/v1/link"
 PROTOCOL = "mycoswarm-link"
 BATCH_BYTES = 256 * 1024
 """Records are handed to the connection in batches of this size; a single record may be larger."""
-CONNECT_S = 1.0
-"""TLS included; on a LAN it takes milliseconds."""
+CONNECT_S = (1.0, 3.0)
+"""TLS included; on a LAN it takes milliseconds. A machine that is so busy that it takes longer gets twice as long at
+the next try: given up each time, handshakes would be all that it does."""
 OUTBOX_BYTES = 64 * 1024 * 1024
 """What may wait for a slow peer; with more the link is given up."""
 FAREWELL_S = 0.1
@@ -60,6 +61,8 @@ class LinkTransport:
         self._connect = connect
         self._refused = refused
         self._links: dict[str, _Link] = {}
+        self._slow: dict[str, float] = {}
+        """How long the next connection to nodes that took too long may take."""
 
     async def run(self) -> None:
         """Until cancelled; then say the last words on all links."""
@@ -77,6 +80,12 @@ class LinkTransport:
         link = self._link(node)
         if link.wire.connection or not link.wire.waiting:  # a node that is being connected to gets one beat, no backlog
             link.end.beat(beat)
+
+    def _connect_s(self, node: str) -> float:
+        return self._slow.get(node, CONNECT_S[0])
+
+    def _took_too_long(self, node: str) -> None:
+        self._slow[node] = min(2 * self._connect_s(node), CONNECT_S[1])
 
     def _link(self, node: str) -> _Link:
         link = self._links.get(node)
@@ -112,10 +121,12 @@ class _Link:
         self.end.broken(reason, message)
 
     async def _run(self) -> None:
+        connect_s = self._transport._connect_s(self._node)
         try:
             async with AsyncExitStack() as closing:
-                async with asyncio.timeout(CONNECT_S):
+                async with asyncio.timeout(connect_s):
                     connection = await closing.enter_async_context(self._transport._connect(self._node))
+                self._transport._slow.pop(self._node, None)
                 try:
                     end = await self.wire.carry(connection, self.end.received)
                     if end.broke_rules:
@@ -125,7 +136,8 @@ class _Link:
                     self._lose("reset", "the connection was cut here")
                     await self.wire.close()
         except TimeoutError:
-            self._lose("silent", f"no connection within {CONNECT_S:g} s")
+            self._transport._took_too_long(self._node)
+            self._lose("silent", f"no connection within {connect_s:g} s")
         except MycoswarmError as error:
             if not self._lost:
                 self._transport._refused(self._node)

@@ -29,6 +29,9 @@ SUSPECT_S = 2.0
 DEAD_S = 3.0
 HOLD_S = 1.0
 """After a refused connection or a goodbye, for so long beats of the same incarnation may be late ones from before."""
+BACK_S = 3.0
+"""A node that has just died may be back within this: one that got another address as soon as the old connection is
+given up (`swarm.link_transport.SILENT_S`), one that starts anew too."""
 FORGET_S = 600.0
 """The dead are remembered against late beats, and so that a person can see that a node is missing."""
 MAX_MEMBERS = 256
@@ -189,6 +192,11 @@ class Membership:
         for node in old:
             del self._known[node]
             self._members = None
+
+
+def may_be_back(member: Member, now: float) -> bool:
+    """It died so lately that whoever needs it should wait a moment."""
+    return member.state == "dead" and now - member.heard_at < DEAD_S + BACK_S
 
 
 def _state(known: _Known, now: float) -> MemberState:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from swarm.capability import Member
+from swarm.capability import Member, in_words
 from swarm.dispatch import Dispatcher
 from swarm.membership import BEAT_S, Beat, Membership
 from swarm.placement import Nowhere, PlacementTask, choose_node
@@ -163,7 +163,8 @@ class Peer:
         now = self._loop.time()
         decision = choose_node(wanted, reachable, now, avoid=self.dispatcher.circuits.open(now))
         if isinstance(decision, Nowhere):
-            what = f"{order.kind} by {order.model}" if order.model else order.kind
+            does = in_words(order.kind)
+            what = f"{does} by {order.model}" if order.model else does
             receiver.over(
                 Refused("busy", f"nobody can {what} just now", 1.0)
                 if decision.offered

@@ -22,7 +22,7 @@ from typing import Literal
 
 import msgspec
 
-from swarm.capability import OVERHEAD_S, PROTOCOL, REMOTE_S, Capability, Member, at_least
+from swarm.capability import OVERHEAD_S, PROTOCOL, REMOTE_S, Capability, Member, at_least, in_words
 from swarm.task import PRIORITIES, Priority, Privacy, SizeClass
 
 KNOWN_PART = 0.9
@@ -193,7 +193,7 @@ def explain(task: PlacementTask, decision: Choice | Nowhere) -> tuple[str, ...]:
             lines.append(f"nobody can serve {decision.instead_of}: {decision.model} stands in for it, as allowed")
     for passed in decision.passed:
         why = _WHY_NOT[passed.why].format(
-            privacy=task.privacy, kind=task.kind, model=task.model, size=task.size, note=passed.note
+            privacy=task.privacy, kind=in_words(task.kind), model=task.model, size=task.size, note=passed.note
         )
         lines.append(f"{passed.name}: {why}")
     return tuple(lines) or ("no node is known",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
@@ -11,6 +12,7 @@ from swarm.capability import Member
 from swarm.dispatch import Dispatcher
 from swarm.engine import ChatMessage, Generator
 from swarm.errors import EngineError, MycoswarmError
+from swarm.membership import may_be_back
 from swarm.placement import Choice
 from swarm.task import Ended, Piece, Restarted, TaskRequest, read_events
 from swarm.task_record import TaskRecord
@@ -76,14 +78,16 @@ class SwarmGenerator:
         self._own = own
 
     async def available(self) -> str | None:
-        """The model that would likely answer, None when no node has one."""
+        """The model that would likely answer, None when no node has one. Nodes that died a moment ago count: a task
+        waits for them."""
         own = None if self._own is None else await self._own.available()
         if own is not None:
             return own
+        now = asyncio.get_running_loop().time()
         offered = (
             capability.model
             for member in self._members()
-            if member.state == "alive" and not member.here
+            if not member.here and (member.state != "dead" or may_be_back(member, now))
             for capability in member.capabilities
             if capability.kind == "generate"
         )

@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import logging
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -76,15 +76,27 @@ class TaskEngine(Protocol):
 class Worker:
     """Admits and runs orders. An `Executor`; belongs to one event loop."""
 
-    def __init__(self, node: str, engines: Sequence[TaskEngine], *, waiting: dict[Priority, int] | None = None) -> None:
+    def __init__(
+        self,
+        node: str,
+        engines: Sequence[TaskEngine],
+        *,
+        waiting: dict[Priority, int] | None = None,
+        speeds: Mapping[tuple[str, str], Speed] | None = None,
+    ) -> None:
+        """`speeds` are averages from before, by kind and model, to go on from."""
         self._node = node
         self._loop = asyncio.get_running_loop()
         self._waiting = waiting or WAITING
-        self._stands = {(engine.kind, engine.model): _Stand(engine) for engine in engines}
+        self._stands: dict[tuple[str, str], _Stand] = {}
         self._runs: dict[_RunKey, _Run] = {}
         self._done: OrderedDict[_RunKey, _Run] = OrderedDict()
         self._speeds: dict[tuple[str, str], Speed] = {}
+        """Of engines that are not offered now."""
+        self._remember(speeds or {})
         self._bytes = self._done_bytes = 0
+        for engine in engines:
+            self.offer(engine)
 
     def offers(self, kind: str, model: str) -> bool:
         """Whether there is such an engine here, busy or not."""
@@ -101,19 +113,21 @@ class Worker:
     def withdraw(self, kind: str, model: str) -> None:
         """Take no more orders for it; those that run or wait here go on."""
         if stand := self._stands.pop((kind, model), None):
-            self._speeds[kind, model] = stand.speed
-            while len(self._speeds) > REMEMBER_SPEEDS:
-                del self._speeds[next(iter(self._speeds))]
+            self._remember({(kind, model): stand.speed})
 
     def capabilities(self) -> tuple[Capability, ...]:
         """What this node offers now, with its load."""
         now = self._loop.time()
         return tuple(stand.capability(now) for stand in self._stands.values())
 
-    def set_speed(self, kind: str, model: str, speed: Speed) -> None:
-        """Go on from averages that were measured before the daemon's last start."""
-        if stand := self._stands.get((kind, model)):
-            stand.speed = speed
+    def speeds(self) -> Mapping[tuple[str, str], Speed]:
+        """What was measured here, by kind and model; of engines that are not offered now too."""
+        return self._speeds | {key: stand.speed for key, stand in self._stands.items()}
+
+    def _remember(self, speeds: Mapping[tuple[str, str], Speed]) -> None:
+        self._speeds |= speeds
+        while len(self._speeds) > REMEMBER_SPEEDS:
+            del self._speeds[next(iter(self._speeds))]
 
     def execute(self, order: Order, receiver: Receiver) -> Execution:
         """Run it now, queue it, attach to the run that is there, or refuse."""

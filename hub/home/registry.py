@@ -206,13 +206,14 @@ class Home:
         `timeout_s`: how long to wait for all this; None for the configured time.
         """
         limit = self._timeout_s if timeout_s is None else timeout_s
-        results = await asyncio.gather(*(self._perform(command, limit) for command in commands))
-        return tuple(
-            Outcome(command, result, self.state(command.entity_id))
-            for command, result in zip(commands, results, strict=True)
-        )
+        return tuple(await asyncio.gather(*(self._perform(command, limit) for command in commands)))
 
-    async def _perform(self, command: Command, timeout_s: float) -> Result:
+    async def _perform(self, command: Command, timeout_s: float) -> Outcome:
+        result = await self._try(command, timeout_s)
+        # The state as it was confirmed: the next message may tell of something else.
+        return Outcome(command, result, self.state(command.entity_id))
+
+    async def _try(self, command: Command, timeout_s: float) -> Result:
         device = self._devices.get(command.entity_id)
         if not self._bus.connected and (device is None or device.line is None):
             return "bus_down"

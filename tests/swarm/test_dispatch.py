@@ -11,8 +11,8 @@ import pytest
 
 from swarm.capability import Capability, Member
 from swarm.circuit import FIRST_S
-from swarm.dispatch import LEFT_ALONE_S, MAX_ATTEMPTS, NO_NODE_PAUSE_S, PATIENCE_S, Dispatcher
-from swarm.membership import DEAD_S
+from swarm.dispatch import LEFT_ALONE_S, MAX_ATTEMPTS, NO_NODE_PAUSE_S, Dispatcher
+from swarm.membership import BACK_S, DEAD_S
 from swarm.peer import Peer
 from swarm.routing import RoutingSection
 from swarm.simulation.clock import run_virtual
@@ -142,7 +142,7 @@ def test_new_task_waits_a_moment_for_the_only_node_that_lives_but_cannot_be_reac
         assert task.state == state
         assert FIRST_S <= tried[1] - tried[0] < 2 * FIRST_S
         assert task.ended_at is not None
-        assert task.ended_at - task.submitted_at < PATIENCE_S + NO_NODE_PAUSE_S[1]
+        assert task.ended_at - task.submitted_at < BACK_S + NO_NODE_PAUSE_S[1]
 
     dispatching(answers, scenario)
 
@@ -151,8 +151,8 @@ def test_new_task_waits_a_moment_for_the_only_node_that_lives_but_cannot_be_reac
     ("heard_ago_s", "back_after_s", "state", "ended_after_s"),
     [
         (DEAD_S, 1.0, "done", (1.0, 2.0)),
-        (DEAD_S, 100.0, "failed", (PATIENCE_S, PATIENCE_S + NO_NODE_PAUSE_S[1])),
-        (DEAD_S + PATIENCE_S, 1.0, "failed", (0.0, 0.1)),
+        (DEAD_S, 100.0, "failed", (BACK_S, BACK_S + NO_NODE_PAUSE_S[1])),
+        (DEAD_S + BACK_S, 1.0, "failed", (0.0, 0.1)),
     ],
     ids=["comes back", "stays away", "long dead"],
 )

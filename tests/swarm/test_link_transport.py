@@ -127,6 +127,42 @@ def test_a_silent_server_loses_its_orders(monkeypatch: pytest.MonkeyPatch) -> No
     asyncio.run(scenario())
 
 
+def test_a_server_that_is_too_busy_to_connect_in_time_gets_longer_at_the_next_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link_transport, "CONNECT_S", (0.2, 5.0))
+    slow = asyncio.Event()
+
+    async def connects_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await slow.wait()  # longer than the first try, and ready before the last
+        await switches(reader, writer)
+        writer.close()
+
+    async def scenario() -> None:
+        async with calling(connects_late) as (transport, refused):
+            messages = []
+            for _ in range(3):
+                outcome = Outcome()
+                transport.execute_at("b", ORDER, outcome)
+                over = await outcome.over_as
+                assert isinstance(over, Lost) and over.reason == "silent"
+                messages.append(over.message)
+            assert messages == [f"no connection within {seconds} s" for seconds in (0.2, 0.4, 0.8)]
+            slow.set()
+            outcome = Outcome()
+            transport.execute_at("b", ORDER, outcome)
+            over = await outcome.over_as
+            assert isinstance(over, Lost) and over.reason == "reset"
+            slow.clear()
+            outcome = Outcome()
+            transport.execute_at("b", ORDER, outcome)
+            over = await outcome.over_as
+            assert isinstance(over, Lost) and over.message == "no connection within 0.2 s"
+            assert refused == []
+
+    asyncio.run(scenario())
+
+
 def test_what_waits_for_a_server_that_does_not_read_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_transport, "OUTBOX_BYTES", 1024 * 1024)
     monkeypatch.setattr(link_transport, "SILENT_S", 60.0)

@@ -13,7 +13,7 @@ from swarm.alone import NAME, alone
 from swarm.capability import Capability
 from swarm.engine import ChatMessage, CommandGrammar, Transcript
 from swarm.errors import EngineError
-from swarm.membership import Beat
+from swarm.membership import BACK_S, DEAD_S, Beat
 from swarm.peer import Peer
 from swarm.routing import RoutingSection
 from swarm.task import Piece, Restarted, SizeClass, TaskRequest
@@ -250,6 +250,20 @@ def test_no_model_in_the_whole_swarm_is_none() -> None:
         beat = Beat("other", 1, 1, capabilities=(Capability("generate", "big:70b"),))
         node.membership.heard(beat, asyncio.get_running_loop().time())
         assert await generator.available() == "big:70b"
+
+    run(check)
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "offered"), [(DEAD_S, "big:70b"), (DEAD_S + BACK_S, None)], ids=["just now", "a while ago"]
+)
+def test_model_whose_node_died_counts_for_a_moment(silent_s: float, offered: str | None) -> None:
+    async def check() -> None:
+        node = peer()
+        beat = Beat("other", 1, 1, capabilities=(Capability("generate", "big:70b"),))
+        node.membership.heard(beat, asyncio.get_running_loop().time() - silent_s)
+        assert [member.state for member in node.members() if member.node == "other"] == ["dead"]
+        assert await SwarmGenerator(node.dispatcher, node.members).available() == offered
 
     run(check)
 

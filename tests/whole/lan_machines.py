@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +97,25 @@ class Machine:
 
     def sees(self, *others: Machine, state: str = "alive") -> None:
         wanted = {other.name for other in others}
-        wait_until(lambda: {name for name, each in self.view().items() if each["state"] == state} >= wanted)
+        seen: dict[str, str] = {}
+
+        def so() -> bool:
+            seen.clear()
+            seen.update({name: each["state"] for name, each in self.view().items()})
+            return {name for name in seen if seen[name] == state} >= wanted
+
+        wait_until(so, why=lambda: f"{self.name} sees {seen}, not {sorted(wanted)} {state}:\n{self.log()}")
 
 
-def wait_until(condition: Any, *, seconds: float = START_S) -> None:
+def wait_until(
+    condition: Callable[[], object],
+    *,
+    seconds: float = START_S,
+    why: Callable[[], str] = lambda: "it did not come true",
+) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
+        assert time.monotonic() < deadline, why()
         time.sleep(0.1)
 
 

@@ -61,7 +61,7 @@ def test_second_machine_joins_with_a_token_and_asks_the_first(tmp_path: Path) ->
         [task] = json.loads(second.did("tasks", "--json"))
         assert (task["type"], task["state"], task["node"]) == ("ask", "done", first.node_id())
         assert "first: chosen" in second.did("why", task["task"][:8])
-        assert "second: does not ask" in second.did("why", task["task"][:8])
+        assert "second: does not answer questions" in second.did("why", task["task"][:8])
 
 
 def test_token_admits_one_machine_once(tmp_path: Path) -> None:

@@ -180,6 +180,30 @@ def test_a_device_that_answers_otherwise_has_not_obeyed(kind: Kind, tmp_path: Pa
 
 
 @both_brokers
+def test_an_outcome_tells_the_state_that_was_confirmed_not_what_others_made_of_it_since(
+    kind: Kind, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with empty_home(kind, tmp_path) as (home, broker, _), maker(broker) as client:
+            for name in ("quick", "slow"):
+                await announce(client, "switch", name, command_topic="~/set", state_topic="~/state")
+                await client.publish(f"dev/{name}/state", "OFF", qos=1, retain=True)
+                await until(lambda name=name: home.state(f"switch.{name}").value == "off")  # type: ignore[misc]
+            commands = [Command(f"switch.{name}", "turn_on") for name in ("quick", "slow")]
+            performing = asyncio.create_task(home.perform(commands))
+            quick, slow = (home._devices[each.entity_id] for each in commands)
+            await until(lambda: quick.waits and slow.waits)
+            await client.publish("dev/quick/state", "ON", qos=1, retain=True)
+            await until(lambda: not quick.waits)
+            await client.publish("dev/quick/state", "OFF", qos=1, retain=True)
+            await until(lambda: quick.state.value == "off")
+            await client.publish("dev/slow/state", "ON", qos=1, retain=True)
+            assert [(each.result, each.state.value) for each in await performing] == [("confirmed", "on")] * 2
+
+    asyncio.run(scenario())
+
+
+@both_brokers
 def test_a_silent_device_that_already_is_as_wanted_counts_as_confirmed(kind: Kind, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with home_with_flat(kind, tmp_path, silent=frozenset({"kitchen_lamp"})) as (home, _, _):
