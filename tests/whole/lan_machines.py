@@ -108,7 +108,7 @@ class Machine:
 
 
 def wait_until(
-    condition: Callable[[], object],
+    condition: Any,
     *,
     seconds: float = START_S,
     why: Callable[[], str] = lambda: "it did not come true",
