@@ -226,21 +226,6 @@ def trace(utterance: str | None, last: int | None, as_json: bool, config_path: P
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
-def entities(as_json: bool, config_path: Path | None) -> None:
-    """List the devices that the node knows, and how they are.
-
-    \b
-    mycoswarm entities
-    """
-    from swarm.tables import entities_table
-
-    found = running_node(load(config_path)).entities()
-    print_json(found) if as_json else click.echo(entities_table(found) if found else "no devices yet")
-
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@config_option
 def timers(as_json: bool, config_path: Path | None) -> None:
     """List the timers that run.
 

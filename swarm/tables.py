@@ -88,17 +88,8 @@ def _when(at: float | None) -> str:
     return "" if at is None else datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
 
 
-def entities_table(entities: Iterable[Mapping[str, Any]]) -> str:
-    """Devices as `NodeClient.entities` lists them."""
-    rows = [
-        (entry["entity"].get("area", ""), entry["entity"]["name"], entry["entity"]["component"], _state(entry))
-        for entry in entities
-    ]
-    return plain_table(sorted(rows), ("area", "name", "kind", "state"))
-
-
 def home_table(entities: Iterable[Mapping[str, Any]]) -> str:
-    """As `entities_table`, with what else things are called."""
+    """What the home has, as `NodeClient.entities` lists it."""
     rows = [
         (
             entry["entity"].get("area", ""),

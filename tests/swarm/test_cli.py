@@ -82,7 +82,7 @@ def test_answer_without_words_says_what_became_of_it(config: Path, node: PeopleP
 
 def test_answer_cannot_steer_the_terminal(config: Path, node: PeoplePortNode) -> None:
     assert "\x1b" not in run(config, "ask", "escape").stdout
-    assert "\x1b" not in run(config, "entities").stdout
+    assert "\x1b" not in run(config, "home").stdout
 
 
 def test_error_of_the_node_is_shown_with_its_hint(config: Path, node: PeoplePortNode) -> None:
@@ -145,7 +145,7 @@ def test_node_that_dies_halfway_is_told(config: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_node_says_how_to_start_one(config: Path) -> None:
-    for command in (["ask", "hello"], ["trace"], ["entities"], ["timers"], ["mute"], ["chat"]):
+    for command in (["ask", "hello"], ["trace"], ["home"], ["timers"], ["mute"], ["chat"]):
         result = run(config, *command, stdin="hello\n")
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr == "error: no mycoswarm node is running here\n  start it with: mycoswarm up\n"
@@ -389,12 +389,12 @@ def test_unknown_trace_is_told(config: Path, node: PeoplePortNode) -> None:
     assert "no trace of an utterance ../status" in result.stderr
 
 
-def test_entities_and_timers_are_listed(config: Path, node: PeoplePortNode) -> None:
-    shown = run(config, "entities").stdout
+def test_home_and_timers_are_listed(config: Path, node: PeoplePortNode) -> None:
+    shown = run(config, "home").stdout
     assert re.search(r"Kitchen +Lamp +\[31m +light +on, brightness 40 %", shown)
     assert re.search(r"Bath +Temperature +sensor +21\.5 °C", shown)
     assert re.search(r"Socket +switch +unavailable", shown)
-    assert json.loads(run(config, "entities", "--json").stdout)[0]["entity"]["id"] == "light.lamp"
+    assert json.loads(run(config, "home", "--json").stdout)[0]["entity"]["id"] == "light.lamp"
     assert re.search(r"pizza +kitchen +0:01:15 +0:10:00", run(config, "timers").stdout)
 
 
