@@ -64,7 +64,7 @@ class FirstWords:
             f'  by keyboard     {program} ask "which lights are on"\n'
             f"                  {program} chat\n"
             f"  by recording    {program} ask --audio question.wav --reply answer.wav\n"
-            f"  look            {program} entities | trace | timers | doctor\n"
+            f"  look            {program} home | rules | trace | timers | doctor\n"
             f"The node is at {self._url}. Ctrl-C ends it."
         )
 
