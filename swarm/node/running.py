@@ -89,10 +89,11 @@ async def _opened(config: Config) -> AsyncIterator[_Node]:
         voice: VoiceNode | None = None
         if is_assistant and bus is not None:
             # What only a voice assistant needs is not even imported by a node that is none.
-            from swarm.node.voice import AskEngine, voice_node
+            from swarm.node.asking import AskEngine
+            from swarm.node.voice import voice_node
 
             voice = await closing.enter_async_context(voice_node(config, bus, engines, enrolled))
-            peer.worker.offer(AskEngine(voice, config.node.language))
+            peer.worker.offer(AskEngine(voice.asking, config.node.language))
         for engine in engines.for_tasks():
             peer.worker.offer(engine)
         node = _Node(config, roles, engines, peer, enrolled, voice, bus)

@@ -6,17 +6,15 @@ import asyncio
 import gc
 import logging
 import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from edge.home_assistant import HomeAssistantHub
 from edge.line import Connector, UrlConnector
-from edge.recorded import RecordingResult, run_recording
 from edge.service import Satellite, satellite_of_this_machine
 from edge.voice_activity import SileroVoiceActivity
 from edge.wake_word import MicroWakeDetector
@@ -31,10 +29,8 @@ from hub.home.labels_api import LabelsApi
 from hub.home.registry import Home
 from hub.home.virtual_flat import VirtualFlat
 from hub.home.zigbee2mqtt import Zigbee2Mqtt
-from hub.intent import Context, Origin
 from hub.ledger_timers import LedgerTimers
 from hub.live_understanding import LiveUnderstanding
-from hub.people_port import MAX_ASKS, MAX_TEXT, Say, SpokenAnswer
 from hub.people_port import Node as NodeFace
 from hub.policy import Policy
 from hub.recordings import Recordings
@@ -42,15 +38,15 @@ from hub.saying import MEDIA, Saying
 from hub.timers import Timers
 from hub.voice import VoiceHub
 from swarm.announcement import Announcement, Report, Until, Whom
-from swarm.audio import duration_s, read_wav, write_wav
 from swarm.client import Status
 from swarm.config import Config, wanted_roles
 from swarm.enrolled_bus import HOME
 from swarm.enrolled_node import EnrolledNode
-from swarm.errors import AudioError, EngineUnavailable, MycoswarmError, StorageError
+from swarm.errors import EngineUnavailable, MycoswarmError, StorageError
 from swarm.first_words import FirstWords
 from swarm.messages import Trace
 from swarm.node.announcing import Announcing
+from swarm.node.asking import ANSWER_GRACE_S, Asking
 from swarm.node.automations import Automations
 from swarm.node.engines import Engines, with_swarm, with_wyoming
 from swarm.node.home_bus import HomeBus
@@ -58,13 +54,8 @@ from swarm.node.hub_line import SwarmConnector
 from swarm.node.rules import NodeRules
 from swarm.node.satellite_settings import SatelliteSettings
 from swarm.store import Store
-from swarm.task import Piece, SizeClass, TaskRequest
-from swarm.task_engines import payload_of
-from swarm.trace import TraceRecorder
 from swarm.voice_routes import ListenReport
 
-ANSWER_GRACE_S = 60.0
-"""Longer than the language model may take, for devices and speech."""
 RETURN_S = 10.0
 """After the node's start: satellites try every five seconds to come back."""
 LOOK_AGAIN_S = 1.0
@@ -157,8 +148,17 @@ class VoiceNode:
             wake_phrases=[word.replace("_", " ") for word in config.satellite.wake_words],
             rooms=lambda: self._voice.place_names,
         )
+        self.asking = Asking(
+            config,
+            conversation=lambda: self._conversation,
+            voice=lambda: self._voice,
+            keep_trace=self.keep_trace,
+            connector=lambda: self._connector(lambda _: None),
+            goes_elsewhere=lambda: self._goes_elsewhere,
+        )
+        """Questions by text and by recording."""
         timeout_s = config.language_model.timeout_s + ANSWER_GRACE_S
-        self._automations = Automations(config, bus, ask=self._ask, ask_timeout_s=timeout_s)
+        self._automations = Automations(config, bus, ask=self.asking.ask, ask_timeout_s=timeout_s)
         self.on_trace.append(self._automations.finished)
         self._voice = VoiceHub(
             node=config.node.name,
@@ -248,7 +248,7 @@ class VoiceNode:
         if demo_home:
             prefix, broker = self._config.bus.discovery_prefix, self._bus.own_broker
             flat = VirtualFlat(broker, prefix=prefix) if broker else FlatOnBus(self._bus.bus, prefix=prefix)
-            words = FirstWords(self._config, self._engines.synthesizer, self.url, ask=self._ask_audio)
+            words = FirstWords(self._config, self._engines.synthesizer, self.url, ask=self.asking.ask_audio)
             services += [("virtual flat", flat.run()), ("first words", self._introduce(flat, words))]
         return services
 
@@ -339,8 +339,8 @@ class VoiceNode:
         return NodeFace(
             language=self._config.node.language,
             status=status,
-            ask=self._ask,
-            ask_audio=self._ask_audio,
+            ask=self.asking.ask,
+            ask_audio=self.asking.ask_audio,
             traces=self._store,
             entities=lambda: [(entity, self._home.state(entity.id)) for entity in self._home.entities.values()],
             timers=self._timers.all,
@@ -361,78 +361,6 @@ class VoiceNode:
             hub=self._hub_name() if self._satellite is not None else "",
             entities=len(self._home.entities),
         )
-
-    async def answer(self, text: str, context: Context) -> AsyncGenerator[Piece, None]:
-        """What another node was asked: each sentence, then what it was taken for."""
-        recorder = self._recorder(text)
-        answer = await self._conversation.answer(text, context=context, recorder=recorder)
-        try:
-            async for sentence in answer.sentences:
-                yield Piece(text=sentence)
-        finally:
-            await answer.close()
-            await self.keep_trace(recorder.trace())
-        trace = recorder.trace()
-        yield Piece(value={"intent": trace.intent, "outcome": trace.outcome, "utterance_id": trace.utterance_id})
-
-    def _recorder(self, text: str) -> TraceRecorder:
-        recorder = TraceRecorder(uuid.uuid4().hex, node=self._config.node.name, source="text")
-        recorder.mark("transcript")
-        recorder.note(transcript=text)
-        return recorder
-
-    async def _ask(self, text: str, *, context: Context, say: Say) -> Trace:
-        recorder = self._recorder(text)
-        answer = await self._conversation.answer(text, context=context, recorder=recorder)
-        try:
-            async for sentence in answer.sentences:
-                await say(sentence)
-        except ConnectionError:
-            recorder.note(outcome="cancelled")
-            raise
-        finally:
-            await answer.close()
-            await self.keep_trace(recorder.trace())
-        return recorder.trace()
-
-    async def _ask_audio(self, wav: bytes, wake: bool) -> SpokenAnswer:
-        pcm = await asyncio.to_thread(read_wav, wav)
-        section = self._config.satellite
-        result = await run_recording(
-            pcm,
-            hub=self._connector(lambda _: None),
-            name=f"recording-{uuid.uuid4().hex[:8]}",
-            detector=MicroWakeDetector(section.wake_words, section.sensitivity) if wake else None,
-            vad=SileroVoiceActivity(),
-            timeout_s=duration_s(pcm) + self._config.language_model.timeout_s + ANSWER_GRACE_S,
-            area=section.area or None,
-            language=self._config.node.language,
-            traces=self._goes_elsewhere,
-        )
-        return SpokenAnswer(await self._trace_of(result), _wav_of(result))
-
-    async def _trace_of(self, result: RecordingResult) -> Trace:
-        """The trace of the last thing the recording said; raises `AudioError` when it said nothing to us."""
-        if result.outcome == "wake_not_heard":
-            phrases = " or ".join(f'"{word.replace("_", " ")}"' for word in self._config.satellite.wake_words)
-            raise AudioError(
-                f"no wake word was heard in the recording: {phrases} wakes this node",
-                hint="--no-wake takes the whole recording for the question",
-            )
-        traces = list(result.traces)
-        if not traces:
-            found = [await self._voice.trace_of(each, timeout_s=5.0) for each in result.utterance_ids]
-            traces = [trace for trace in found if trace is not None]
-        for told in result.traces:
-            await self.keep_trace(told)
-        # The recording may end before it answers what it was asked back: then the question is what came of it.
-        heard = [trace for trace in traces if trace.transcript or trace.outcome not in ("nothing_said", "cancelled")]
-        trace = next(reversed(heard or traces), None)
-        if trace is None:
-            raise MycoswarmError(
-                f"the recording got no answer ({result.outcome.replace('_', ' ')})", hint="mycoswarm doctor tells why"
-            )
-        return trace
 
     async def _set_muted(self, muted: bool) -> None:
         if self.settings is None:
@@ -563,42 +491,3 @@ class VoiceNode:
             log.error("the virtual flat did not come up within 30 s; mycoswarm doctor tells why")
             return
         await words.speak()
-
-
-class AskPayload(msgspec.Struct, frozen=True):
-    """What a task of type `ask` asks."""
-
-    text: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
-    area: Annotated[str, msgspec.Meta(max_length=200)] = ""
-    language: Annotated[str, msgspec.Meta(max_length=35)] = ""
-    desk: Annotated[str, msgspec.Meta(max_length=200)] = ""
-    """See `hub.intent.Context.desk`."""
-
-
-class AskEngine:
-    """The assistant as other nodes use it: understands a sentence, and does or answers what it says."""
-
-    kind = "ask"
-    model = "assistant"
-    size: SizeClass = "any"
-    slots = MAX_ASKS
-    warm = True
-
-    def __init__(self, voice: VoiceNode, language: str) -> None:
-        """`language` of questions that name none."""
-        self._voice = voice
-        self._language = language
-
-    async def run(self, request: TaskRequest) -> AsyncGenerator[Piece, None]:
-        """See `swarm.worker.TaskEngine`."""
-        asked = payload_of(request, AskPayload)
-        origin: Origin = "person" if asked.desk else "program"
-        language = asked.language or self._language
-        context = Context(area=asked.area, language=language, origin=origin, desk=asked.desk)
-        async with aclosing(self._voice.answer(asked.text, context)) as pieces:
-            async for piece in pieces:
-                yield piece
-
-
-def _wav_of(result: RecordingResult) -> bytes:
-    return write_wav(result.reply_pcm, result.reply_rate) if result.reply_pcm else b""
