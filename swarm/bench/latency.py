@@ -27,8 +27,8 @@ from swarm.engine import RATE, VoiceActivityDetector, WakeDetector
 from swarm.errors import MycoswarmError, NodeUnreachable
 from swarm.messages import HeardSoFar, NoReply, SpeechStarted, Trace
 
-ANSWER_S = 10.0
-"""Longest wait for an answer, after the recording."""
+ANSWER_S = 30.0
+"""Longest wait for the end of an answer, after the recording: the longest takes more than ten seconds to say."""
 TRACE_S = 5.0
 STEPS = ("endpoint", "transcript", "intent", "action_confirmed", "first_audio")
 
