@@ -66,7 +66,7 @@ class CollectingSink:
             self._on_first_sample(now)
             self._on_first_sample, self._ends_at = None, now
         rate, kept = self.played[-1]
-        if sum(duration_s(bytes(pcm), rate) for rate, pcm in self.played) < self.MAX_S:
+        if sum(duration_s(pcm, rate) for rate, pcm in self.played) < self.MAX_S:
             kept += pcm
         self._ends_at = max(self._ends_at, now) + duration_s(pcm, rate)
         await self._wait_until(self._ends_at - Speaker.BUFFER_S)

@@ -183,7 +183,7 @@ def level_dbfs(pcm: bytes) -> float:
     return max(SILENCE_DBFS, 10 * math.log10(power / 32768.0**2)) if power else SILENCE_DBFS
 
 
-def duration_s(pcm: bytes, rate: int = RATE) -> float:
+def duration_s(pcm: bytes | bytearray, rate: int = RATE) -> float:
     """Length of `pcm` in seconds."""
     return len(pcm) / (SAMPLE_BYTES * rate)
 

@@ -131,7 +131,7 @@ class Hearing:
     async def feed(self, pcm: bytes) -> None:
         """See `TranscriptionStream`."""
         if len(self._pcm) + len(pcm) > MAX_BYTES:
-            raise EngineError(f"the utterance is longer than {duration_s(bytes(self._pcm)):.0f} s")
+            raise EngineError(f"the utterance is longer than {duration_s(self._pcm):.0f} s")
         self._pcm += pcm
         self._forget_asked()
         if self._own is not None:

@@ -121,7 +121,6 @@ class VoiceNode:
         """Called with each finished trace."""
         self.store = store
         self._config = config
-        self._store = store
         self._bus = bus
         self._engines = engines
         if engines.transcriber is None:
@@ -213,7 +212,7 @@ class VoiceNode:
         self._satellite = self._own_satellite()
         if self._satellite is not None:
             section = self._config.satellite
-            self.settings = SatelliteSettings(self._satellite, section, self._store, woken_by=self._woken_by)
+            self.settings = SatelliteSettings(self._satellite, section, self.store, woken_by=self._woken_by)
             await self.settings.restore()
         await self._labels.open()
 
@@ -256,7 +255,7 @@ class VoiceNode:
         """An utterance is over: tell who follows, and keep what happened to it."""
         for told in self.on_trace:
             told(trace)
-        await self._store.save_trace(trace)
+        await self.store.save_trace(trace)
 
     @property
     def satellite(self) -> Satellite | None:
@@ -341,7 +340,7 @@ class VoiceNode:
             status=status,
             ask=self.asking.ask,
             ask_audio=self.asking.ask_audio,
-            traces=self._store,
+            traces=self.store,
             entities=lambda: [(entity, self._home.state(entity.id)) for entity in self._home.entities.values()],
             timers=self._timers.all,
             set_muted=self._set_muted,
@@ -445,7 +444,7 @@ class VoiceNode:
 
     async def _setting(self, key: str) -> Any:
         try:
-            return await self._store.setting(key)
+            return await self.store.setting(key)
         except StorageError as error:
             log.error("the setting %s is not known: %s", key, error)
             return None
@@ -461,7 +460,7 @@ class VoiceNode:
 
     async def _keep_volume(self, satellite: str, percent: int) -> None:
         with suppress(StorageError):  # said in the log; the volume is set all the same
-            await self._store.set_setting(VOLUME + satellite, percent)
+            await self.store.set_setting(VOLUME + satellite, percent)
 
     async def _keep_audio(self, utterance_id: str, pcm: bytes) -> None:
         await self._recordings.save(utterance_id, pcm)

@@ -62,7 +62,7 @@ class _Utterance:
         """In all of the audio."""
 
     async def feed(self, pcm: bytes) -> None:
-        if duration_s(bytes(self._pcm)) > MAX_S:
+        if duration_s(self._pcm) > MAX_S:
             raise EngineError(f"the utterance is longer than {MAX_S:g} s")
         self._pcm += pcm
         self._heard = None
