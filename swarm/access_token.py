@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from swarm.config import HomeAssistantSection
+from swarm.credentials import credential
 from swarm.errors import ConfigError
 
 
@@ -12,6 +13,8 @@ def access_token(section: HomeAssistantSection) -> str:
     """The token, out of the configuration or the file that it names. Raises `ConfigError`."""
     if not section.token_file:
         return section.token
+    if "/" not in section.token_file and (secret := credential(section.token_file)) is not None:
+        return secret
     path = Path(section.token_file).expanduser()
     try:
         token = path.read_text(encoding="utf-8").strip()
