@@ -5,18 +5,20 @@ Every key has a default; no file at all is a working configuration.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import socket
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
+from swarm import __version__
 from swarm.errors import ConfigError
+from swarm.newest_version import newest_version, numbers
+from swarm.packaged import CONFIG, is_packaged
 from swarm.routing import RoutingSection
+from swarm.toml_file import leave_out_unknown, line_of, parse_table, shaped, unknown_key
 from swarm.voice_policy import PolicySection, complaints
 from swarm.wyoming.settings import WyomingSection, place_of
 from swarm.wyoming.settings import check as check_wyoming
@@ -29,7 +31,9 @@ Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
 def default_config_path() -> Path:
-    """`mycoswarm/config.toml` in the XDG configuration folder."""
+    """`mycoswarm/config.toml` in the XDG configuration folder; the machine's own, if this program is its package's."""
+    if is_packaged():
+        return CONFIG
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "mycoswarm" / "config.toml"
 
@@ -96,7 +100,8 @@ class HomeAssistantSection(Section, frozen=True):
     token: str = ""
     """A long-lived access token: in Home Assistant, your profile, Security."""
     token_file: str = ""
-    """A file that holds the token, instead of `token`."""
+    """A file that holds the token, instead of `token`; or `home-assistant-token`, the name of the secret that systemd
+    hands over (`swarm.credentials`)."""
 
 
 class SatelliteSection(Section, frozen=True):
@@ -116,6 +121,9 @@ class SatelliteSection(Section, frozen=True):
     """`tcp://host:10400`: a Wyoming service on the LAN that listens for all its wake words, and gets all that the
     microphone hears; while it is away, those above are listened for here."""
     volume: Annotated[int, msgspec.Meta(ge=0, le=100)] = 80
+    board: Literal["none", "respeaker-2mic", "voice-bonnet"] = "none"
+    """The sound board on a Raspberry Pi's pins: its button asks for attention and, held, mutes; its lights show what
+    the satellite does."""
 
 
 class SpeechSection(Section, frozen=True):
@@ -216,40 +224,37 @@ def load_config(path: Path | None = None) -> Config:
     """Read the file at `path`, or the default one if it exists. Raises `ConfigError` naming file, line and key."""
     if path is None:
         path = default_config_path()
-        if not path.exists():
-            return Config()
+        try:
+            if not path.exists():
+                return Config()
+        except PermissionError:
+            pass  # told below
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+        hint = "ask as root: sudo mycoswarm …" if isinstance(error, PermissionError) else ""
+        raise ConfigError(f"cannot read the configuration {path}: {error}", hint=hint) from error
     return parse_config(text, origin=str(path))
 
 
 def parse_config(text: str, *, origin: str) -> Config:
     """The configuration in `text`; `origin` is how errors call it."""
-    try:
-        data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{origin}: not valid TOML: {error}") from error
-    _refuse_unknown_keys(data, text, origin)
-    try:
-        config = msgspec.convert(data, Config)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        whole = path.rstrip("`")
-        in_table = re.fullmatch(r"([\w.]+)\[(\d+)\](?:\.(\w+).*)?", whole)
-        line = _line_in_table(text, in_table[1], int(in_table[2]), in_table[3]) if in_table else None
-        key = f"{in_table[1]}.{in_table[3]}" if in_table and in_table[3] else whole.split("[")[0]
-        raise ConfigError(f"{origin}:{line or _line_of(text, key)}: {key}: {message}") from error
+    data = parse_table(text, origin=origin)
+    newer = _newer_version_before(data)
+    if newer:
+        leave_out_unknown(data, Config, f"{origin}, as {newer} reads it, which ran here before")
+    else:
+        _refuse_unknown_keys(data, text, origin)
+    config = shaped(data, Config, text, origin=origin)
     for word in config.satellite.wake_words:
         if word not in WAKE_WORDS:
-            line = _line_of(text, "satellite.wake_words")
+            line = line_of(text, "satellite.wake_words")
             raise ConfigError(
                 f'{origin}:{line}: satellite.wake_words: "{word}" is no wake word',
                 hint=f"wake words are: {', '.join(WAKE_WORDS)}",
             )
     for table, key, wrong, hint in complaints(config.policy):
-        line = _line_of(text, f"policy.{table}.{key}")
+        line = line_of(text, f"policy.{table}.{key}")
         raise ConfigError(f"{origin}:{line}: policy.{table}: {wrong}", hint=hint)
     _check_home_assistant(config.home_assistant, text, origin)
     _check_swarm(config.swarm, text, origin)
@@ -257,10 +262,10 @@ def parse_config(text: str, *, origin: str) -> Config:
         try:
             place_of(url)
         except ConfigError as error:
-            raise ConfigError(f"{origin}:{_line_of(text, key)}: {key}: {error}", hint=error.hint) from error
+            raise ConfigError(f"{origin}:{line_of(text, key)}: {key}: {error}", hint=error.hint) from error
     mistake = check_wyoming(config.wyoming)
     if mistake is not None:
-        line = _line_of(text, f"wyoming.{mistake[0]}")
+        line = line_of(text, f"wyoming.{mistake[0]}")
         raise ConfigError(f"{origin}:{line}: {mistake[1]}", hint=mistake[1].hint)
     return config
 
@@ -295,7 +300,7 @@ def _check_home_assistant(section: HomeAssistantSection, text: str, origin: str)
         wrong, hint = "both token and token_file", "leave one of them out"
     else:
         return
-    raise ConfigError(f"{origin}:{_line_of(text, where)}: {where}: {wrong}", hint=hint)
+    raise ConfigError(f"{origin}:{line_of(text, where)}: {where}: {wrong}", hint=hint)
 
 
 def _check_swarm(section: SwarmSection, text: str, origin: str) -> None:
@@ -306,12 +311,12 @@ def _check_swarm(section: SwarmSection, text: str, origin: str) -> None:
         for other, taken in others.items():
             if number == taken:
                 raise ConfigError(
-                    f"{origin}:{_line_of(text, f'swarm.{key}')}: swarm.{key} is the same as swarm.{other}",
+                    f"{origin}:{line_of(text, f'swarm.{key}')}: swarm.{key} is the same as swarm.{other}",
                     hint="give them different numbers",
                 )
     if section.address and not _is_of_the_lan(section.address):
         raise ConfigError(
-            f'{origin}:{_line_of(text, "swarm.address")}: swarm.address: "{section.address}" is no address of a LAN',
+            f'{origin}:{line_of(text, "swarm.address")}: swarm.address: "{section.address}" is no address of a LAN',
             hint="name one of this machine's private addresses, such as 192.168.1.10; empty listens on all of them",
         )
     if section.peers:
@@ -320,7 +325,7 @@ def _check_swarm(section: SwarmSection, text: str, origin: str) -> None:
         try:
             parse_peers(section.peers, default_port=section.port)
         except ConfigError as error:
-            raise ConfigError(f"{origin}:{_line_of(text, 'swarm.peers')}: {error}", hint=error.hint) from error
+            raise ConfigError(f"{origin}:{line_of(text, 'swarm.peers')}: {error}", hint=error.hint) from error
 
 
 def _is_of_the_lan(address: str) -> bool:
@@ -332,49 +337,23 @@ def _is_of_the_lan(address: str) -> bool:
         return False
 
 
+def _newer_version_before(data: dict[str, Any]) -> str:
+    """The newer version that ran with this configuration and was given up, empty when there was none: then what this
+    one does not know is no mistake of a person."""
+    node = data.get("node")
+    folder = node.get("state_dir", "") if isinstance(node, dict) else ""
+    path = Path(folder if isinstance(folder, str) and folder else default_state_dir()).expanduser()
+    newest = newest_version(path)
+    return newest if numbers(newest) > numbers(__version__) else ""
+
+
 def _refuse_unknown_keys(data: dict[str, Any], text: str, origin: str) -> None:
     sections = {field.name: field.type for field in msgspec.structs.fields(Config)}
     for section, content in data.items():
         if section not in sections:
-            raise _unknown(section, list(sections), text, origin)
+            raise unknown_key(section, sections, text, origin=origin)
         if isinstance(content, dict):
             known = [field.name for field in msgspec.structs.fields(sections[section])]
             for key in content:
                 if key not in known:
-                    raise _unknown(f"{section}.{key}", [f"{section}.{name}" for name in known], text, origin)
-
-
-def _unknown(key: str, known: list[str], text: str, origin: str) -> ConfigError:
-    last = {name.rpartition(".")[2]: name for name in known}  # the section is right: only the rest may be misspelt
-    near = difflib.get_close_matches(key.rpartition(".")[2], last, n=1)
-    hint = f"did you mean {last[near[0]]}?" if near else f"known here: {', '.join(known)}"
-    return ConfigError(f"{origin}:{_line_of(text, key)}: {key}: no such key", hint=hint)
-
-
-def _line_of(text: str, key: str) -> int:
-    """The line that sets `section.key` or opens `[section]`; 1 when it cannot be told."""
-    sections = (key.partition(".")[0], key.rpartition(".")[0], key)
-    current, section_line = "", 1
-    for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[+\s*([\w.-]+)\s*\]+", line)
-        if header:
-            current = header.group(1)
-            section_line = number if current in sections else section_line
-        name = line.split("=")[0].strip().strip("\"'")
-        full = f"{current}.{name}" if current else name
-        if "=" in line and full == key:
-            return number
-    return section_line
-
-
-def _line_in_table(text: str, table: str, index: int, key: str | None) -> int | None:
-    """The line that sets `key` in the `index`-th `[[table]]`, or that begins it; None when there is none."""
-    found, begins = -1, None
-    for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[+\s*([\w.-]+)\s*\]+", line)
-        if header:
-            found += header[1] == table
-            begins = number if header[1] == table and found == index else begins
-        elif found == index and begins and key and re.match(rf"\s*{re.escape(key)}\s*=", line):
-            return number
-    return begins
+                    raise unknown_key(f"{section}.{key}", [f"{section}.{name}" for name in known], text, origin=origin)

@@ -228,14 +228,13 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _migrate(database: sqlite3.Connection) -> None:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > len(_MIGRATIONS):
-        raise StorageError(
-            f"the database was written by a newer mycoswarm (schema {version}, this one knows {len(_MIGRATIONS)})",
-            hint="install that version again, or move the file away to begin a new one",
-        )
+        _log.info("the database was written by a newer mycoswarm (schema %s); what that added is left alone", version)
     for number, statements in enumerate(_MIGRATIONS[version:], start=version + 1):
-        for statement in statements:
-            database.execute(statement)
-        database.execute(f"PRAGMA user_version = {number}")
+        with database:  # all of it or nothing, when the power goes
+            database.execute("BEGIN IMMEDIATE")
+            for statement in statements:
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {number}")
 
 
 _FIRST_TEXTS = ("started_at", "source", "satellite", "transcript", "intent", "answer", "outcome", "wake_word")
@@ -253,7 +252,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE traces ADD COLUMN why TEXT NOT NULL DEFAULT ''",
     ),
 )
-"""Entry n brings a database from schema n to n + 1."""
+"""Entry n brings a database from schema n to n + 1. Only by adding: the version before must be able to go on with it
+(CONTRIBUTING.md, "Going back")."""
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -51,6 +50,8 @@ def complaints(section: PolicySection) -> Iterator[tuple[str, str, str, str]]:
         allowed = PERMISSIONS[1:] if table == "areas" else PERMISSIONS
         for key, word in entries.items():
             if table == "kinds" and key not in KINDS:
+                import difflib  # only where there is something to complain about
+
                 near = difflib.get_close_matches(key, KINDS, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"kinds are: {', '.join(KINDS)}"
                 yield table, key, f'"{key}" is no kind of device', hint

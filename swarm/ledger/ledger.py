@@ -45,7 +45,7 @@ SNAPSHOT_EVERY = 20_000
 """Operations that a start has to read again at most, once it was stopped in good order; 0.2 s."""
 
 VIEWS: tuple[Callable[[], View], ...] = tuple(
-    partial(Entries, name) for name in ("settings", "timers", "jobs", "rules")
+    partial(Entries, name) for name in ("settings", "timers", "jobs", "rules", "updates")
 )
 
 _log = logging.getLogger(__name__)

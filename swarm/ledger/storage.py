@@ -347,11 +347,6 @@ def _create(path: Path, swarm_id: str) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path, swarm_id: str) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA:
-        raise LedgerError(
-            f"the ledger {path} was written by a newer mycoswarm (schema {version}, this one knows {SCHEMA})",
-            hint="install that version again",
-        )
     if version == 0:
         raise DamagedLedger(f"the ledger {path} is damaged: it is empty", hint=_AGAIN)
     connection.execute("PRAGMA journal_mode = WAL")

@@ -159,24 +159,6 @@ def test_database_damaged_while_open_does_not_stop_the_node(tmp_path: Path) -> N
     asyncio.run(check())
 
 
-def test_newer_database_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "node.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-
-    async def check() -> None:
-        store = Store(path)
-        await store.open()
-        with pytest.raises(StorageError, match="newer mycoswarm"):
-            await store.set_setting("volume", 1)
-        await store.close()
-
-    asyncio.run(check())
-    assert "newer mycoswarm" in caplog.text
-    assert not path.with_suffix(".damaged").exists()
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small-disk"

@@ -1,0 +1,50 @@
+"""Commands that root gives to a node that runs as another user."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swarm.config import default_config_path
+from swarm.packaged import CONFIG, PREFIX, act_as_owner, is_packaged
+
+NOBODY = 65534
+WRITES = """
+import os, sys
+from pathlib import Path
+from swarm.packaged import act_as_owner
+folder = Path(sys.argv[1])
+act_as_owner(folder)
+(folder / "new").touch()
+print(os.getuid(), os.geteuid(), os.getgid(), os.getgroups())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_what_root_writes_belongs_to_the_node(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    os.chown(folder, NOBODY, NOBODY)
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    shown = subprocess.run(
+        [sys.executable, "-c", WRITES, folder], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert shown.startswith(f"{NOBODY} {NOBODY} {NOBODY} ")
+    assert (folder / "new").stat().st_uid == NOBODY
+
+
+def test_own_and_missing_folders_change_nothing(tmp_path: Path) -> None:
+    before = os.getuid(), os.getgid()
+    act_as_owner(tmp_path)
+    act_as_owner(tmp_path / "missing")
+    assert (os.getuid(), os.getgid()) == before
+
+
+def test_only_the_package_reads_the_configuration_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_packaged()
+    assert default_config_path() != CONFIG
+    monkeypatch.setattr(sys, "prefix", str(PREFIX))
+    assert default_config_path() == CONFIG
