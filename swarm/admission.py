@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -26,7 +27,7 @@ from swarm.ledger import sync
 from swarm.ledger.ledger import Ledger
 from swarm.peer_session import Address, PeerRefused, Peers
 from swarm.private_file import claimed, make_private_folder
-from swarm.roster import LEDGER, introduce, introduced, open_roster
+from swarm.roster import INTRODUCTION, LEDGER, introduce, introduced, open_roster
 from swarm.static_peers import parse_peers, resolve
 from swarm.tls import TlsContexts
 from swarm.tokens import JoinToken
@@ -37,7 +38,13 @@ CONNECT_S = 1.5
 FIRST_PULL_S = 10.0
 """For the swarm's ledger, right after joining; what is not here by then comes when the node runs."""
 
+CLOCK_OFF_S = 600.0
+"""A clock that is wrong by more is told; certificates bear a year behind and three days ahead."""
+
 _log = logging.getLogger(__name__)
+
+SetClock = Callable[[float], Awaitable[None]]
+"""Has this machine's clock set to what the enroller's says, seconds since 1970, or decides not to."""
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -59,7 +66,9 @@ async def found_swarm(config: Config) -> Member:
         return Member(identity.node_id, swarm_id)
 
 
-async def join_with_token(config: Config, token: JoinToken, *, address: Address | None = None) -> Member:
+async def join_with_token(
+    config: Config, token: JoinToken, *, address: Address | None = None, set_clock: SetClock | None = None
+) -> Member:
     """Join with a token, at `address` or wherever its enroller is found. Raises `MycoswarmError`."""
     with _free_identity(config) as identity:
         found = asyncio.ensure_future(_search(config, token.swarm_id, at_first=True))
@@ -83,16 +92,18 @@ async def join_with_token(config: Config, token: JoinToken, *, address: Address 
             found.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await found
-        return await _settled(config, identity, admission)
+        return await _settled(config, identity, admission, set_clock)
 
 
-async def join_with_code(config: Config, address: Address, confirm: Confirm) -> Member:
+async def join_with_code(
+    config: Config, address: Address, confirm: Confirm, *, set_clock: SetClock | None = None
+) -> Member:
     """Ask the enroller at `address`; a person compares codes. Raises `MycoswarmError`."""
     with _free_identity(config) as identity:
         admission = await join_by_code(
             identity, address, name=config.node.name, roles=wanted_roles(config), confirm=confirm
         )
-        return await _settled(config, identity, admission)
+        return await _settled(config, identity, admission, set_clock)
 
 
 async def find_enrollers(config: Config) -> list[Candidate]:
@@ -111,7 +122,9 @@ def require_no_swarm(config: Config) -> None:
     """Raises `MycoswarmError` when this machine belongs to a swarm, before anything is asked of a person."""
     folder = config.state_dir / FOLDER
     if folder.is_dir():
-        _require_free(open_identity(folder))
+        with claimed(folder):
+            _clear_what_was_cut_off(folder)
+            _require_free(open_identity(folder))
 
 
 def forget_swarm(config: Config) -> str:
@@ -145,9 +158,25 @@ def _free_identity(config: Config) -> Iterator[Identity]:
     folder = config.state_dir / FOLDER
     make_private_folder(folder)
     with claimed(folder):
+        _clear_what_was_cut_off(folder)
         identity = open_identity(folder)
         _require_free(identity)
         yield identity
+
+
+def _clear_what_was_cut_off(folder: Path) -> None:
+    """After a power cut in the midst of `settle` or `found_swarm`, which write one file after the other.
+
+    A joiner keeps its key: its enroller knows it by that, and gives it its certificate again. A founder that nobody
+    ever heard of begins anew.
+    """
+    has_roster, certificate = bool(introduced(folder)), (folder / "node.crt").exists()
+    if has_roster and not certificate and not (folder / LEDGER).exists():
+        (folder / INTRODUCTION).unlink()
+        _log.info("joining was interrupted before: this machine asks again")
+    elif not has_roster and (folder / "authority.key").exists():
+        forget_identity(folder)
+        _log.info("beginning a swarm was interrupted before: it begins anew")
 
 
 def _require_free(identity: Identity) -> None:
@@ -158,8 +187,18 @@ def _require_free(identity: Identity) -> None:
         )
 
 
-async def _settled(config: Config, identity: Identity, admission: Admission) -> Member:
+async def _settled(config: Config, identity: Identity, admission: Admission, set_clock: SetClock | None) -> Member:
     settle(identity, admission)
+    if set_clock is not None:
+        await set_clock(admission.told_time)
+    ahead_s = time.time() - admission.told_time
+    if abs(ahead_s) > CLOCK_OFF_S:
+        _log.warning(
+            "this machine's clock is %s by %.1f hours, compared with the machine that let it in: set it, or the others "
+            "take its certificate for none",
+            "fast" if ahead_s > 0 else "slow",
+            abs(ahead_s) / 3600,
+        )
     await _pull_first(identity, admission)
     now = time.time()
     swarm_id = admission.certificate.swarm_id

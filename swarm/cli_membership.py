@@ -92,13 +92,14 @@ def approve(code: str | None, refuse: str | None, config_path: Path | None) -> N
     """
     if code and refuse:
         raise click.UsageError("either approve or --refuse")
-    node = swarm_node(load(config_path))
+    config = load(config_path)
+    node = swarm_node(config)
     if code:
         _say_decided(node.decide(code, "approve"), "let in")
     elif refuse:
         _say_decided(node.decide(refuse, "refuse"), "refused")
     else:
-        _approve_those_who_come(node)
+        _approve_those_who_come(node, config)
 
 
 @click.command()
@@ -195,9 +196,13 @@ async def _typed_line() -> str:
         loop.remove_reader(descriptor)
 
 
-def _approve_those_who_come(node: SwarmClient) -> None:
+def _approve_those_who_come(node: SwarmClient, config: Config) -> None:
+    from swarm.waiting import waiting_machines
+
     node.accept_codes()
     click.echo("machines may ask for ten minutes: run mycoswarm join there (Ctrl-C ends it)", err=True)
+    for waiting in asyncio.run(waiting_machines(config)):
+        click.echo(f"{clean(waiting.name)} at {waiting.address} waits, and will ask by itself", err=True)
     shown: set[str] = set()
     ends = time.monotonic() + 600.0
     while time.monotonic() < ends:

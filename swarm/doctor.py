@@ -37,6 +37,7 @@ CHECKS: Mapping[str, Check] = {
     "swarm": membership.swarm,
     "ledger": membership.ledger,
     "nodes": membership.nodes,
+    "waiting": membership.waiting,
 }
 """In the order in which they are shown; all run at once."""
 

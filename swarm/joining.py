@@ -18,6 +18,7 @@ import msgspec
 from yarl import URL
 
 from swarm.certificates import (
+    NODE_LIFE_S,
     AuthorityCertificate,
     BadCertificate,
     NodeCertificate,
@@ -74,6 +75,12 @@ class Admission:
     enroller: NodeId
     nodes: tuple[Address, ...]
     """The enroller's nodes' port, if it has one: the first peer to ask."""
+
+    @property
+    def told_time(self) -> float:
+        """What the enroller's clock said when it issued the certificate, seconds since 1970. It is as good as the pin
+        or the code that proved the enroller. Joining itself asks no clock, so a wrong one can be set by it."""
+        return self.certificate.not_after - NODE_LIFE_S
 
 
 async def join_by_token(

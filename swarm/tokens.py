@@ -18,13 +18,15 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from swarm.certificates import NodeId
 from swarm.errors import MycoswarmError, StorageError
 from swarm.private_file import read_private, write_private
+
+if TYPE_CHECKING:
+    from swarm.certificates import NodeId
 
 PREFIX = "MYCO1-"
 DEFAULT_VALID_S = 3600.0
@@ -34,8 +36,9 @@ MAX_INVITATIONS = 64
 """That wait for somebody."""
 MAX_ADDRESSES = 4
 MAX_TOKEN_CHARS = 1024
-LINGER_S = 60.0
-"""A used invitation is remembered this long after its use, so that a joiner whose answer was lost can ask again."""
+LINGER_S = 900.0
+"""A used invitation is remembered this long after its use, so that a joiner whose answer was lost can ask again. It may
+be a small board whose power was cut right then: it boots, checks its disk and finds its network first."""
 
 _Id = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
 _Secret = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
@@ -143,7 +146,7 @@ class Invitations:
         return Invitations({**kept, token.id: invitation}), token
 
     def redeem(self, token_id: bytes, secret: bytes, node_id: NodeId, now: float) -> tuple[Invitations, Redemption]:
-        """Let `node_id` in with a token. The same node may ask again for a minute: its answer may have been lost."""
+        """Let `node_id` in with a token. The same node may ask again for a while: its answer may be lost."""
         invitation = self.all.get(token_id)
         if invitation is None or not hmac.compare_digest(invitation.secret_hash, _hashed(secret)):
             return self, "unknown"

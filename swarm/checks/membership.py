@@ -54,6 +54,20 @@ def ledger(examined: Examined) -> list[Finding]:
     return [Finding("ledger", "ok", f"{count} operation{'' if count == 1 else 's'}, each as it was signed")]
 
 
+def waiting(examined: Examined) -> list[Finding]:
+    """Does a machine wait to be let in that this one could let in?"""
+    import asyncio
+
+    folder = examined.config.state_dir / FOLDER
+    if not _belongs(examined.config) or open_identity(folder).authority is None:
+        return []
+    from swarm.waiting import waiting_machines
+
+    found = asyncio.run(waiting_machines(examined.config))
+    said = "; ".join(f"{each.name} at {each.address}" for each in found)
+    return [Finding("waiting", "warn", f"not in the swarm yet: {said}", "mycoswarm approve")] if found else []
+
+
 def nodes(examined: Examined) -> list[Finding]:
     """Are the other machines there?"""
     from swarm.swarm_client import find_swarm_node

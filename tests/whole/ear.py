@@ -25,6 +25,8 @@ edge.service.Microphone = WrittenMicrophone
 class WrittenMicrophone:
     """In the node's process; `device` is the file."""
 
+    is_device = False
+
     def __init__(self, device: str) -> None:
         self.name = f"the file {device}"
         self.lost_frames = 0

@@ -25,6 +25,7 @@ class Room:
     """What happens in it is kept in `seen`, in order."""
 
     name = "room"
+    is_device = False
 
     def __init__(self) -> None:
         self.lost_frames = 0
