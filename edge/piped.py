@@ -110,6 +110,8 @@ async def run_piped(
 class _ThenSilence:
     """An `AudioSource` followed by silence, so that what was said last comes to its end."""
 
+    is_device = False
+
     def __init__(self, source: StreamSource) -> None:
         self.name = source.name
         self.lost_frames = 0

@@ -69,6 +69,8 @@ class Link:
 class RemoteMicrophone:
     """An `AudioSource` of what comes over the connection; while it is listened to, silence where nothing comes."""
 
+    is_device = False
+
     def __init__(self, name: str, listening: Callable[[], bool]) -> None:
         self.name = f"the microphone of {name}"
         self.lost_frames = 0

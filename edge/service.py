@@ -16,6 +16,7 @@ from contextlib import aclosing
 
 from edge import satellite as machine
 from edge.audio_clock import AudioClock
+from edge.echo import EchoCanceller
 from edge.endpointing import Ended, EndpointEvent, EndpointSettings, Paused, Resumed, SpeechBegan
 from edge.kept_utterance import KeptUtterance
 from edge.line import Connector
@@ -29,7 +30,7 @@ from edge.wyoming_wake import WyomingWakeDetector
 from swarm.audio import SAMPLE_BYTES
 from swarm.config import Config
 from swarm.engine import VoiceActivityDetector, WakeDetector
-from swarm.errors import AudioError
+from swarm.errors import AudioDeviceError, AudioError
 from swarm.messages import (
     HeardSoFar,
     Hello,
@@ -111,6 +112,8 @@ class Satellite:
         self._speeches: dict[str, Speech] = {}
         self._arriving: Speech | None = None
         self._muted_by: set[str] = set()
+        self._unmuted = asyncio.Event()
+        self._unmuted.set()
         self._on_change: Callable[[], None] = lambda: None
         self._on_wake: Callable[[str], None] = lambda wake_word: None
 
@@ -152,8 +155,13 @@ class Satellite:
         self._handle(machine.ListenRequested(_new_id()))
 
     def set_muted(self, muted: bool, *, by: str = "person") -> None:
-        """Stop, or start again, to listen for the wake word; it is listened for when nobody wants it muted any more."""
+        """Stop, or start again, to hear; it hears when nobody wants it muted any more. A microphone is closed until
+        then: nothing of what is said comes into this process."""
         (self._muted_by.add if muted else self._muted_by.discard)(by)
+        if self._muted_by:
+            self._unmuted.clear()
+        else:
+            self._unmuted.set()
         self._handle(machine.MuteChanged(bool(self._muted_by)))
         self._on_change()
 
@@ -203,15 +211,20 @@ class Satellite:
     async def _keep_hearing(self) -> None:
         complaint = ""
         while self._source is not None:
+            if self._source.is_device:
+                await self._unmuted.wait()
             try:
                 await self._hear(self._source)
-                return
+                if not (self._source.is_device and self._muted_by):
+                    return
+                log.info("the microphone is closed until it is unmuted")
+                continue
             except AudioError as error:
                 if str(error) != complaint:
                     complaint = str(error)
                     log.warning("nothing can be listened to: %s", error.for_log())
             finally:
-                if self._state.hearing:
+                if self._state.hearing and not self._muted_by:
                     complaint = ""
                     self._handle(machine.MicrophoneLost())
             await asyncio.sleep(MICROPHONE_RETRY_S)
@@ -229,6 +242,9 @@ class Satellite:
                 received += 1
                 self._position = (received + source.lost_frames - lost_before) * (FRAME_BYTES // SAMPLE_BYTES)
                 self._clock.arrived(self._position, time.monotonic())
+                if source.is_device and self._muted_by:
+                    self._ring.clear()
+                    return
                 self._take(frame)
 
     def _take(self, frame: bytes) -> None:
@@ -454,11 +470,16 @@ def satellite_of_this_machine(
     detector: WakeDetector = MicroWakeDetector(section.wake_words, section.sensitivity)
     if section.wyoming_wake:
         detector = WyomingWakeDetector(section.wyoming_wake, detector)
+    microphone, speaker, echo = section.microphone, section.speaker, None
+    if section.board != "none":
+        # Its card is called as it is; `auto` would be the first card, which on a Pi may be a television's.
+        microphone, speaker = (section.board if each == "auto" else each for each in (microphone, speaker))
+        echo = _echo_canceller()
     return Satellite(
         hub=hub,
         name=config.node.name,
-        source=None if section.microphone == "none" else Microphone(section.microphone),
-        sink=NoSink() if section.speaker == "none" else Speaker(section.speaker),
+        source=None if microphone == "none" else Microphone(microphone, echo=echo),
+        sink=NoSink() if speaker == "none" else Speaker(speaker, echo=echo),
         detector=detector,
         vad=SileroVoiceActivity(),
         area=section.area or None,
@@ -467,6 +488,14 @@ def satellite_of_this_machine(
         traces=keep_trace is not None,
         watch=watch,
     )
+
+
+def _echo_canceller() -> EchoCanceller | None:
+    try:
+        return EchoCanceller()
+    except AudioDeviceError as error:
+        log.warning("the wake word is not heard while something is spoken: %s", error.for_log())
+        return None
 
 
 def _new_id() -> str:

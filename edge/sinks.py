@@ -8,8 +8,18 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from edge.sound_device import close_stream, find_device, in_sound_thread, look_again, open_stream, sound_library
+from edge.echo import EchoCanceller
+from edge.sound_device import (
+    close_stream,
+    find_device,
+    first_channel,
+    in_sound_thread,
+    look_again,
+    open_stream,
+    sound_library,
+)
 from swarm.audio import Resampler, duration_s, resampled
+from swarm.engine import RATE
 from swarm.errors import AudioDeviceError
 
 FirstSample = Callable[[float], None]
@@ -126,7 +136,9 @@ class Speaker:
     """Asked of PortAudio. Less makes gaps when Python is busy."""
     LINGER_S = 5.0
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str = "auto", *, echo: EchoCanceller | None = None) -> None:
+        """`echo` is told what is played."""
+        self._echo = echo
         self.name = f"speaker ({device})"
         self._device = device
         self._output: _Output | None = None
@@ -141,7 +153,7 @@ class Speaker:
         async with self._lock:
             if self._output is None or self._output.wanted_rate != rate or self._output.broken:
                 await self._close_output()
-                output = _Output(self.LATENCY_S)
+                output = _Output(self.LATENCY_S, self._echo)
                 await in_sound_thread(lambda: output.open(self._device, rate), "the speaker")
                 self._output, self.name = output, output.name
         self._resampler = Resampler(rate, self._output.rate)
@@ -192,7 +204,8 @@ class Speaker:
 class _Output:
     """One open PortAudio stream and the bytes it takes next."""
 
-    def __init__(self, latency_s: float) -> None:
+    def __init__(self, latency_s: float, echo: EchoCanceller | None) -> None:
+        self._echo = echo
         self._loop = asyncio.get_running_loop()
         self._latency_s = latency_s
         self._lock = threading.Lock()
@@ -209,7 +222,8 @@ class _Output:
         """Blocks; raises `AudioDeviceError`."""
         sound = sound_library()
         look_again()
-        device = find_device(device_name, "output", rate)
+        # Microphone and speaker on one clock have one rate, and the microphone's is the one that matters.
+        device = find_device(device_name, "output", rate if self._echo is None else RATE)
         self.name, self.rate, self.wanted_rate, self._channels = device.name, device.rate, rate, device.channels
         try:
             self._stream = open_stream(
@@ -283,6 +297,8 @@ class _Output:
         out[: len(piece)] = piece
         if len(piece) < len(out):
             out[len(piece) :] = bytes(len(out) - len(piece))
+        if self._echo is not None:
+            self._echo.played(bytes(out) if self._channels == 1 else first_channel(bytes(out), 2), self.rate)
         if piece:
             self._tell(self._taken.set)
         if on_first_sample is not None:

@@ -163,3 +163,10 @@ def look_again() -> None:
         if _open_streams == 0:
             sound._terminate()
             sound._initialize()
+
+
+def first_channel(pcm: bytes, channels: int) -> bytes:
+    """The first of interleaved channels."""
+    import numpy as np
+
+    return np.frombuffer(pcm, dtype="<i2")[::channels].tobytes()

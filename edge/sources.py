@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import IO, Any, Protocol
 
+from edge.echo import EchoCanceller
 from edge.sound_device import (
     DeviceFormat,
     close_stream,
     find_device,
+    first_channel,
     in_sound_thread,
     look_again,
     open_stream,
@@ -39,6 +41,8 @@ class AudioSource(Protocol):
     burst_frames: int
     """How many frames may be kept to be delivered at once. Waking up costs more than listening for a wake word does:
     80 ms at a time need half the processor of 20 ms. May be set at any time; starts as 1."""
+    is_device: bool
+    """What it delivers is heard now, whenever it is opened: while a person wants it muted it is closed."""
 
     def frames(self) -> AsyncGenerator[bytes, None]:
         """Frames of 640 bytes. Ends when there is no more; raises `AudioError`."""
@@ -51,8 +55,11 @@ class Microphone:
     """Two seconds; when the event loop is stuck for longer, the oldest frames are dropped and counted."""
     SILENT_AFTER_S = 2.0
     """A device that delivers nothing for this long is gone."""
+    is_device = True
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str = "auto", *, echo: EchoCanceller | None = None) -> None:
+        """`echo` takes out of it what this machine's own speaker plays."""
+        self._echo = echo
         self.name = f"microphone ({device})"
         self.lost_frames = 0
         self.burst_frames = 1
@@ -60,7 +67,7 @@ class Microphone:
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """Opens the device; raises `AudioDeviceError` when there is none, or when it is unplugged."""
-        capture = _Capture(self.QUEUE_FRAMES)
+        capture = _Capture(self.QUEUE_FRAMES, self._echo)
         stream, device = await in_sound_thread(lambda: self._open(capture), "the microphone")
         self.name = device.name
         try:
@@ -107,7 +114,8 @@ class Microphone:
 class _Capture:
     """A bounded queue from the sound device's thread to the event loop."""
 
-    def __init__(self, max_frames: int) -> None:
+    def __init__(self, max_frames: int, echo: EchoCanceller | None = None) -> None:
+        self._echo = echo
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._frames: deque[bytes] = deque()
@@ -124,11 +132,13 @@ class _Capture:
         """Say how the device delivers; called before it starts."""
         self._channels = device.channels
         self._resampler = Resampler(device.rate, RATE) if device.rate != RATE else None
+        if self._echo is not None:
+            self._echo.begin()
 
     def put(self, data: bytes) -> None:
         """On the device's thread."""
         if self._channels > 1:
-            data = _first_channel(data, self._channels)
+            data = first_channel(data, self._channels)
         if self._resampler is not None:
             data = self._resampler.feed(data)
         data = self._rest + data
@@ -138,7 +148,8 @@ class _Capture:
             if len(self._frames) >= self._max_frames:
                 self._frames.popleft()
                 self.lost_frames += 1
-            self._frames.append(data[start : start + FRAME_BYTES])
+            frame = data[start : start + FRAME_BYTES]
+            self._frames.append(frame if self._echo is None else self._echo.cleaned(frame))
         if len(self._frames) >= self.burst_frames:
             self._wake()
 
@@ -175,12 +186,6 @@ class _Capture:
             self._ended = True
 
 
-def _first_channel(data: bytes, channels: int) -> bytes:
-    import numpy as np
-
-    return np.frombuffer(data, dtype="<i2")[::channels].tobytes()
-
-
 class RecordingSource:
     """16 kHz pcm from memory (`swarm.audio.read_wav` reads files).
 
@@ -188,6 +193,8 @@ class RecordingSource:
     `then_silence`: digital silence follows without end, so that what was said last can be understood. `begin`: nothing
     comes before it is set.
     """
+
+    is_device = False
 
     def __init__(
         self,
@@ -234,6 +241,7 @@ class StreamSource:
     """
 
     PACE = 1.05
+    is_device = False
 
     def __init__(self, file: IO[bytes], *, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = str(getattr(file, "name", "stream"))

@@ -85,6 +85,7 @@ class Room:
     """A microphone that hears silence until a test speaks into it."""
 
     name = "room"
+    is_device = False
 
     def __init__(self) -> None:
         self.lost_frames = 0
@@ -277,6 +278,47 @@ def test_muted_satellite_hears_nothing_until_it_is_unmuted() -> None:
             satellite.set_muted(False)
             room.say(silence(2.0) + ONE_BREATH)
             await hub.until_said(UtteranceStarted)
+
+    asyncio.run(check())
+
+
+class Device(Room):
+    """A microphone that is opened and closed."""
+
+    is_device = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = 0
+        self.is_open = False
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        self.opened += 1
+        self.is_open = True
+        try:
+            async for frame in super().frames():
+                yield frame
+        finally:
+            self.is_open = False
+
+
+def test_microphone_is_closed_while_muted_and_opened_again_after() -> None:
+    async def check() -> None:
+        room = Device()
+        async with fake_hub(never_complete) as hub, satellite_at(hub, room) as satellite:
+            await until(lambda: room.is_open and satellite.hearing)
+            satellite.set_muted(True)
+            satellite.set_muted(True, by="another")
+            await until(lambda: not room.is_open)
+            room.say(ONE_BREATH)
+            satellite.set_muted(False)
+            await asyncio.sleep(0.2)
+            assert room.opened == 1, "somebody else wants it muted still"
+            assert satellite.hearing, "it is there, and only closed"
+            satellite.set_muted(False, by="another")
+            await until(lambda: room.is_open)
+            await hub.until_said(UtteranceStarted)  # what waits in this microphone is heard only now
+            assert room.opened == 2
 
     asyncio.run(check())
 
