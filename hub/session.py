@@ -46,6 +46,8 @@ SEND_S = 10.0
 """A satellite that takes nothing for this long is gone."""
 STILL_WORKING_S = 4.0
 """A satellite gives up after 10 s without a word about its utterance."""
+LONGEST_S = 180.0
+"""An utterance with its answer; one of which nothing was heard for longer counts for nothing any more."""
 MAX_OPEN_TRACES = 8
 """Utterances whose playback has not been reported yet."""
 MAX_ANNOUNCEMENTS = 8
@@ -88,9 +90,16 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._current: tuple[asyncio.Task[None], ...] = ()
         self._recorders: dict[str, TraceRecorder] = {}
+        self._began_at = 0.0
+        """When the last one of them did."""
         self._mouth = Mouth(parts.synthesizer, self.send)
         self._unheard: dict[str, asyncio.Future[Outcome]] = {}
         """Announcements whose end the satellite has not told."""
+
+    @property
+    def speaking(self) -> bool:
+        """Somebody speaks there, or is being answered. Not for ever: a satellite may never tell the end of it."""
+        return bool(self._recorders) and asyncio.get_running_loop().time() - self._began_at < LONGEST_S
 
     async def run(self) -> None:
         """Serve until the satellite leaves; raises `MalformedMessage` when it sends what is no message."""
@@ -332,6 +341,7 @@ class Session:
 
     def _keep(self, recorder: TraceRecorder) -> None:
         self._recorders[recorder.utterance_id] = recorder
+        self._began_at = asyncio.get_running_loop().time()
         if len(self._recorders) > MAX_OPEN_TRACES:
             self._start(self._finish(next(iter(self._recorders))))
 

@@ -84,6 +84,11 @@ class VoiceHub:
         """Names of the satellites that are connected now."""
         return tuple(sorted(self._sessions))
 
+    @property
+    def speaking(self) -> bool:
+        """Somebody speaks at one of them, or is being answered."""
+        return any(session.speaking for session in self._sessions.values())
+
     async def handle(self, request: web.Request, *, node: str = "") -> web.WebSocketResponse:
         """One session, from hello to the end. `node` is the other machine that the satellite belongs to; empty: this
         one. Satellites of two machines that have the same name are two satellites."""

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from provisioning.cli_bundle import bundle
+from provisioning.package.cli import COMMANDS as PACKAGE_COMMANDS
 from swarm import __version__
 from swarm.cli_bench import bench
-from swarm.cli_common import Sentences, config_option, load, patience_s, print_json, running_node
+from swarm.cli_common import Deferred, Sentences, config_option, load, patience_s, print_json, running_node
 from swarm.cli_home import COMMANDS as HOME_COMMANDS
 from swarm.cli_membership import COMMANDS as MEMBERSHIP_COMMANDS
 from swarm.cli_rules import COMMANDS as RULE_COMMANDS
 from swarm.cli_say import say
 from swarm.cli_swarm import COMMANDS as SWARM_COMMANDS
 from swarm.cli_tasks import COMMANDS as TASK_COMMANDS
+from swarm.cli_update import update
 from swarm.errors import ConfigError, MycoswarmError
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def main() -> None:
     \b
     mycoswarm init                           make several machines one: this is the first
     mycoswarm invite, mycoswarm join         let another one in
+    mycoswarm image                          make a card or disk that another machine starts from
     """
 
 
@@ -117,7 +121,7 @@ def ask(
     else:
         if question or area:
             raise click.UsageError("ask either by text or by --audio; a recording is heard where the microphone stands")
-        _ask_audio(load(config_path), audio, not no_wake, reply, as_json)
+        _ask_audio(config_path, audio, not no_wake, reply, as_json)
 
 
 def _ask_text(config: Config, question: str, area: str, as_json: bool) -> None:
@@ -131,14 +135,15 @@ def _ask_text(config: Config, question: str, area: str, as_json: bool) -> None:
         say_answer(node, question, area=area)
 
 
-def _ask_audio(config: Config, audio: Path, wake: bool, reply: Path | None, as_json: bool) -> None:
+def _ask_audio(config_path: Path | None, audio: Path, wake: bool, reply: Path | None, as_json: bool) -> None:
     import msgspec
 
     from swarm.audio import duration_s, read_wav, write_wav
     from swarm.reply_file import reply_file
 
     with reply_file(reply) as file:
-        pcm = read_wav(audio)
+        pcm = read_wav(audio)  # before root becomes the node's user, who may not read here
+        config = load(config_path)
         node = running_node(config, timeout_s=duration_s(pcm) + patience_s(config))  # it is heard in real time
         spoken = node.ask_audio(write_wav(pcm), wake=wake)
         if file is not None:
@@ -305,8 +310,26 @@ def _show_findings(findings: list[Finding], as_json: bool) -> None:
         raise SystemExit(1)
 
 
-for _command in (*HOME_COMMANDS, say, bench, *MEMBERSHIP_COMMANDS, *SWARM_COMMANDS, *TASK_COMMANDS, *RULE_COMMANDS):
+def _image_commands() -> click.Group:
+    from provisioning.image.cli import image
+
+    return image
+
+
+for _command in (
+    *HOME_COMMANDS,
+    say,
+    bench,
+    *MEMBERSHIP_COMMANDS,
+    *SWARM_COMMANDS,
+    *TASK_COMMANDS,
+    update,
+    *RULE_COMMANDS,
+    Deferred("image", _image_commands, help="Build images, make them a machine's own, write them to cards and disks."),
+    *PACKAGE_COMMANDS,
+):
     main.add_command(_command)
+update.add_command(bundle)
 
 
 # ---- what the commands share

@@ -48,6 +48,26 @@ class Sentences(click.Group):
             raise SystemExit(130) from None
 
 
+class Deferred(click.Group):
+    """A group of commands that is imported when one of them, or its help, is wanted: a node that runs does without."""
+
+    def __init__(self, name: str, load: Callable[[], click.Group], *, help: str) -> None:  # noqa: A002 click's word
+        super().__init__(name, help=help)
+        self._load = load
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """For click."""
+        return self._load().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """For click."""
+        return self._load().get_command(ctx, cmd_name)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """For click."""
+        self._load().format_help(ctx, formatter)
+
+
 def _fail(error: MycoswarmError, code: int) -> NoReturn:
     click.echo(f"error: {error.for_person()}", err=True)
     raise SystemExit(code) from None
@@ -61,10 +81,13 @@ def config_option(command: Command) -> Command:
 
 
 def load(config_path: Path | None) -> Config:
-    """The configuration. Raises `ConfigError`."""
+    """The configuration; from here on root is the user whose node it is. Raises `ConfigError`."""
     from swarm.config import load_config
+    from swarm.packaged import act_as_owner
 
-    return load_config(config_path)
+    config = load_config(config_path)
+    act_as_owner(config.state_dir)
+    return config
 
 
 def running_node(config: Config, *, timeout_s: float | None = None) -> NodeClient:

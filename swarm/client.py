@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -208,13 +208,13 @@ class NodeClient:
 
     # ---- below: one request
 
-    def _call(self, method: str, path: str, of_type: type[T], body: bytes | None = None) -> T:
+    def _call(self, method: str, path: str, of_type: type[T], body: bytes | BinaryIO | None = None) -> T:
         with self._response(method, path, body) as response:
             return self._parse(response.read(MAX_REPLY_BYTES), of_type)
 
     @contextmanager
     def _response(
-        self, method: str, path: str, body: bytes | None, *, accept: str = "application/json"
+        self, method: str, path: str, body: bytes | BinaryIO | None, *, accept: str = "application/json"
     ) -> Iterator[http.client.HTTPResponse]:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
         try:

@@ -52,6 +52,7 @@ from swarm.task_record import TaskRecord
 from swarm.tier import TierVerdict, tier_of
 from swarm.tls import TlsContexts
 from swarm.transport import Execution, Receiver
+from swarm.updates.part import UpdatesPart
 from swarm.voice_routes import VoiceRoutes
 from swarm.worker import TaskEngine, Worker
 
@@ -136,6 +137,14 @@ class EnrolledNode:
         self.following = LedgerFollowing(roster.ledger, self._peers, self._live)
         self._catching_up = CatchingUp(roster, contexts, self._addresses_of)
         self._upkeep = RosterUpkeep(roster, self._live, self._loop.time)
+        self.updates = UpdatesPart(
+            identity.node_id,
+            roster,
+            config.state_dir,
+            members=self.peer.members,
+            session=self.session,
+            tasks=lambda: sum(each.running + each.waiting for each in self.worker.capabilities()),
+        )
         self.voice = VoiceRoutes(is_hub=lambda: "hub" in self._roles, roles_of=self._roles_of)
         self._links = LinkServer(self, peer_of=lambda request: asking_node(request).node_id)
         self._port = NodesPort(build_nodes_app(self._routes(), roster), contexts, roster)
@@ -181,6 +190,7 @@ class EnrolledNode:
                     services.create_task(self._follow_own_state(), name="own state")
                     services.create_task(self._look_at_hardware(), name="hardware")
                     services.create_task(self._keep_speeds(), name="measured speeds")
+                    services.create_task(self.updates.run(), name="updates")
                     services.create_task(
                         self.enrolment.run(self._config.swarm.address, self._config.swarm.enrolment_port),
                         name="enrolment",
@@ -256,6 +266,7 @@ class EnrolledNode:
             *member_routes(self.identity, self.roster, is_hub=lambda: "hub" in self._roles),
             *self.following.routes(),
             *self.voice.routes(),
+            *self.updates.routes(),
         ]
 
     async def _tell_acquaintances(self, request: web.Request) -> web.Response:

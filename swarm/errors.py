@@ -4,6 +4,7 @@
 
     MycoswarmError
     ├── ConfigError          the configuration is wrong: says file, line and key
+    │   └── Unreadable       a settings file of which nothing can be read (provisioning.first_boot.reading)
     ├── MalformedMessage     a peer sent bytes that are no message of ours, or too many
     ├── AudioError           a recording that cannot be used
     │   └── AudioDeviceError a microphone or speaker that is missing or went away
@@ -23,6 +24,7 @@
     ├── BadCertificate       a certificate that is none of ours (swarm.certificates)
     ├── BadToken             a text that is no join token (swarm.tokens)
     ├── JoinFailed           this machine was not let in (swarm.joining)
+    ├── UpdateRefused        a bundle that this node does not install, whoever asks (swarm.updates.slots)
     ├── NoRoute              the routing table has no rule for a task (swarm.routing)
     ├── TooManyTasks         this node has all the tasks that it can keep track of (swarm.task_record)
     ├── KeyConflict          an idempotency key was used for two different tasks (swarm.task_record)
@@ -30,6 +32,10 @@
     ├── Refused              what a handler of the nodes' port answers instead (swarm.node_api)
     ├── PeerRefused          another node answered that it does not do this (swarm.peer_session)
     ├── NotSwitched          a server goes on with HTTP instead of another protocol (swarm.switching)
+    ├── NoImage              a file or disk holds no image of ours (provisioning.image.boot_partition)
+    ├── DamagedImage         an image is not what its block map says (provisioning.image.flash)
+    ├── NotVerified          an image is not what was signed, or not by whom it should be (provisioning.image.checksums)
+    ├── FlashFailed          a disk did not take an image (provisioning.image.flash)
     └── NodeUnreachable      no node answers where one was expected
         └── PeerUnreachable  another node of the swarm: says which layer failed (swarm.peer_session)
 

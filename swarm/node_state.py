@@ -42,6 +42,18 @@ class SatelliteView(msgspec.Struct, frozen=True):
     sensitivity: Percent = 50
 
 
+class SystemView(msgspec.Struct, frozen=True):
+    """The image that a node runs, and the one that is offered to it. Nobody installs anything by the bus."""
+
+    version: Text
+    latest: Text
+    """The same, when nothing else is offered."""
+    in_progress: bool = False
+    percent: Percent | None = None
+    summary: Text = ""
+    """Why it is not installed, or what it waits for."""
+
+
 class NodeState(msgspec.Struct, frozen=True):
     """One node as people see it."""
 
@@ -65,6 +77,8 @@ class NodeState(msgspec.Struct, frozen=True):
     """How many its health tells of."""
     temperature: bool = False
     """Its health tells one."""
+    system: SystemView | None = None
+    """None on a node that runs no image."""
 
 
 class NodeEvent(msgspec.Struct, frozen=True):
@@ -84,8 +98,9 @@ def lasting(state: NodeState) -> NodeState:
         satellite = msgspec.structs.replace(
             satellite, phase="idle", muted=False, volume=0, wake_word="", sensitivity=50
         )
+    system = SystemView("", "") if state.system is not None else None
     return msgspec.structs.replace(
-        state, satellite=satellite, latency_ms=None, model=None, transcript=None, answer=None
+        state, satellite=satellite, latency_ms=None, model=None, transcript=None, answer=None, system=system
     )
 
 

@@ -84,17 +84,17 @@ class SwarmApi:
             web.get("/metrics", self._show_metrics),
             web.get("/api/nodes", _json_errors(self._nodes)),
             web.get("/api/swarm", _json_errors(self._swarm)),
-            web.post("/api/swarm/begin", self._owners(self._begin)),
-            web.get("/api/swarm/invitations", self._owners(self._invitations)),
-            web.post("/api/swarm/invitations", self._owners(self._invite)),
-            web.delete("/api/swarm/invitations/{id}", self._owners(self._withdraw)),
-            web.get("/api/swarm/codes", self._owners(self._codes)),
-            web.post("/api/swarm/codes", self._owners(self._accept_codes)),
-            web.post("/api/swarm/codes/{code}/approve", self._owners(self._approve)),
-            web.post("/api/swarm/codes/{code}/refuse", self._owners(self._refuse)),
-            web.post("/api/swarm/nodes/{node}/revoke", self._owners(self._revoke)),
-            web.post("/api/swarm/nodes/{node}/grant", self._owners(self._grant)),
-            web.post("/api/swarm/leave", self._owners(self._leave_swarm)),
+            web.post("/api/swarm/begin", self.owners(self._begin)),
+            web.get("/api/swarm/invitations", self.owners(self._invitations)),
+            web.post("/api/swarm/invitations", self.owners(self._invite)),
+            web.delete("/api/swarm/invitations/{id}", self.owners(self._withdraw)),
+            web.get("/api/swarm/codes", self.owners(self._codes)),
+            web.post("/api/swarm/codes", self.owners(self._accept_codes)),
+            web.post("/api/swarm/codes/{code}/approve", self.owners(self._approve)),
+            web.post("/api/swarm/codes/{code}/refuse", self.owners(self._refuse)),
+            web.post("/api/swarm/nodes/{node}/revoke", self.owners(self._revoke)),
+            web.post("/api/swarm/nodes/{node}/grant", self.owners(self._grant)),
+            web.post("/api/swarm/leave", self.owners(self._leave_swarm)),
         ]
 
     # ---- seeing
@@ -244,7 +244,7 @@ class SwarmApi:
         who = ", ".join(sorted(names.get(node, node) for node in hubs))
         raise Refused(403, "this node admits no machines", hint=f"ask where that is allowed: {who or 'nowhere now'}")
 
-    def _owners(self, handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
+    def owners(self, handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
         """Only for who can read the node's own files: any program of any user reaches loopback."""
 
         async def checked(request: web.Request) -> web.StreamResponse:

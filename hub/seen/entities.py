@@ -28,6 +28,13 @@ MEASURED = {"state_class": "measurement"}
 DIAGNOSTIC = {"entity_category": "diagnostic"}
 CONFIG = {"entity_category": "config"}
 PRESS = "PRESS"
+SYSTEM = (
+    "{% set system = value_json.system %}"
+    "{{ {'installed_version': system.version, 'latest_version': system.latest, 'in_progress': system.in_progress,"
+    " 'update_percentage': system.percent, 'release_summary': system.summary} | tojson }}"
+)
+"""The update of an image. There is no command topic: whoever publishes on the broker could restart the house by it.
+Home Assistant before 2024.11 reads no progress and leaves it out."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +94,12 @@ def parts_of_node(node: str, state: NodeState, *, swarm_id: str, language: str) 
         )
         size = {"device_class": "data_size", "unit_of_measurement": "MB"}
         yield part("sensor", "gpu_memory", health, size, MEASURED, DIAGNOSTIC, template=template, number=gpu + 1)
-    newest = (swarm_state_topic(swarm_id), "newest") if swarm_id else (state_topic(node), "version")
-    latest = {"latest_version_topic": newest[0], "latest_version_template": f"{{{{ value_json.{newest[1]} }}}}"}
-    yield part("update", "update", own, latest, DIAGNOSTIC, template="{{ value_json.version }}")
+    if state.system is not None:
+        yield part("update", "update", own, DIAGNOSTIC, template=SYSTEM)
+    else:
+        newest = (swarm_state_topic(swarm_id), "newest") if swarm_id else (state_topic(node), "version")
+        latest = {"latest_version_topic": newest[0], "latest_version_template": f"{{{{ value_json.{newest[1]} }}}}"}
+        yield part("update", "update", own, latest, DIAGNOSTIC, template="{{ value_json.version }}")
     yield button("restart", {"device_class": "restart"}, CONFIG)
 
 

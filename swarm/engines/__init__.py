@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
+from types import ModuleType
 from typing import Any, Literal
 
 import msgspec
 
 from swarm.errors import EngineUnavailable
+
+
+def _spare_metadata() -> None:
+    """wyoming, which every engine speaks, looks up its own version among all installed packages when it is imported:
+    0.8 MB in every node, and time at its start, for a text that nobody reads."""
+    version = ModuleType("wyoming.version")
+    vars(version)["__version__"] = ""
+    sys.modules.setdefault(version.__name__, version)
+
+
+_spare_metadata()
 
 
 class EngineManifest(msgspec.Struct, frozen=True):

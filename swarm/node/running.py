@@ -25,13 +25,16 @@ from swarm.config import Config, wanted_roles
 from swarm.enrolled_node import EnrolledNode, require_certificate
 from swarm.errors import StorageError
 from swarm.identity import FOLDER, forget_identity, open_identity
+from swarm.newest_version import note_version
 from swarm.node.engines import Engines, engines_of
 from swarm.node.home_bus import HomeBus, LoneBus
 from swarm.node.plain_face import plain_face
 from swarm.node.seen import SeenNode
+from swarm.node.updating import system_here
 from swarm.node_metrics import NodeMetrics
 from swarm.peer import Peer
 from swarm.roster import introduced, open_roster
+from swarm.supervisor import Supervisor, supervisor_of_this_process
 from swarm.swarm_api import SwarmApi
 from swarm.task_engines import ModelOffer
 
@@ -53,14 +56,16 @@ async def run_node(config: Config, *, demo_home: bool = False) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    while not stop.is_set():
-        async with _opened(config) as node:
-            await node.serve(stop, demo_home=demo_home)
-        if node.forgets:
-            _forget(config)
-        del node
-        gc.unfreeze()
-        gc.collect()
+    supervisor = supervisor_of_this_process()
+    async with supervisor.watching():
+        while not stop.is_set():
+            async with _opened(config) as node:
+                await node.serve(stop, supervisor, demo_home=demo_home)
+            if node.forgets:
+                _forget(config)
+            del node
+            gc.unfreeze()
+            gc.collect()
 
 
 @asynccontextmanager
@@ -69,6 +74,7 @@ async def _opened(config: Config) -> AsyncIterator[_Node]:
     async with AsyncExitStack() as closing:
         _make_state_folder(config.state_dir)
         closing.enter_context(_claimed(config.state_dir))
+        note_version(config.state_dir, __version__)
         roles: tuple[str, ...] = wanted_roles(config)
         is_assistant = "hub" in roles or "edge" in roles
         engines = await closing.enter_async_context(engines_of(config, hears_commands=is_assistant))
@@ -105,22 +111,27 @@ async def _opened(config: Config) -> AsyncIterator[_Node]:
             app.add_routes(voice.saying.routes())
             app.add_routes(voice.routes())
         key = secrets.token_urlsafe(24)
-        app.add_routes(
-            SwarmApi(
-                peer,
-                enrolled,
-                key=key,
-                metrics=lambda: metrics.text(peer, enrolled),
-                restart=node.begin_again,
-                leave=node.leave,
-            ).routes()
+        api = SwarmApi(
+            peer,
+            enrolled,
+            key=key,
+            metrics=lambda: metrics.text(peer, enrolled),
+            restart=node.begin_again,
+            leave=node.leave,
         )
+        app.add_routes(api.routes())
+        if enrolled is not None:
+            app.add_routes(enrolled.updates.api.peoples_routes(api.owners))
         runner, node.url = await start_people_port(app, port=config.people.port)
         closing.push_async_callback(runner.cleanup)
         if voice is not None:
             voice.url = node.url
             closing.push_async_callback(voice.end_sessions)
         if enrolled is not None:
+            enrolled.updates.take_system(system_here())
+            if voice is not None:
+                assistant = voice
+                enrolled.updates.speaking = lambda: assistant.speaking
             await enrolled.start()
             closing.push_async_callback(enrolled.close)
         try:
@@ -155,6 +166,7 @@ class _Node:
         self._config = config
         self._roles = roles
         self._engines = engines
+        self._peer = peer
         self._enrolled = enrolled
         self._voice = voice
         self._bus = bus
@@ -166,7 +178,7 @@ class _Node:
             else None
         )
 
-    async def serve(self, stop: asyncio.Event, *, demo_home: bool) -> None:
+    async def serve(self, stop: asyncio.Event, supervisor: Supervisor, *, demo_home: bool) -> None:
         """Run all services until `stop`, or until the node begins again; an error in one ends the node, so that its
         supervisor starts it anew."""
         if self._voice is not None:
@@ -191,12 +203,28 @@ class _Node:
             if self.seen is not None:
                 for name, service in self.seen.services():
                     tasks.append(services.create_task(service, name=name))
+            supervisor.ready(self._doing())
+            tasks.append(services.create_task(supervisor.following(self._doing), name="word to the supervisor"))
             await tasks[0]
+            if stop.is_set():
+                supervisor.stopping()
+            else:
+                supervisor.status("beginning again")
             if self.seen is not None and self._enrolled is None and introduced(self._config.state_dir / FOLDER):
                 await self.seen.part()
             log.info("beginning again" if self._again.is_set() and not stop.is_set() else "ending")
             for task in tasks:
                 task.cancel()
+
+    def _doing(self) -> str:
+        """For the supervisor: one line."""
+        members = self._peer.members()
+        swarm = "in no swarm"
+        if self._enrolled is not None:
+            alive = sum(each.state == "alive" for each in members)
+            swarm = f"swarm {self._enrolled.roster.swarm_id}, machines alive: {alive}"
+        tasks = sum(each.running for each in members[0].capabilities)
+        return f"{' and '.join(self._roles) or 'worker'}; {swarm}; tasks: {tasks}; {self.url}"
 
     def begin_again(self) -> None:
         """End, and start with what is on the disk then."""

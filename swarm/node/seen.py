@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import statistics
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -23,10 +22,12 @@ from swarm.hardware import Hardware
 from swarm.hardware_probe import HardwareProbe, cpu_temperature
 from swarm.health import Health, HealthWatch
 from swarm.messages import Trace
+from swarm.newest_version import numbers
 from swarm.node.home_bus import HomeBus
-from swarm.node_state import MAX_WORDS, NodeEvent, NodeState, shortened
+from swarm.node_state import MAX_WORDS, NodeEvent, NodeState, SystemView, shortened
 from swarm.own_state import OwnState
 from swarm.peer import Peer
+from swarm.updates.view import NodeUpdate
 
 if TYPE_CHECKING:
     from hub.seen.discovery import Seen
@@ -122,14 +123,22 @@ class SeenNode:
             area=self._config.satellite.area[:MAX_WORDS] if settings is not None else "",
             assistant=self._voice is not None,
             satellite=settings.view() if settings is not None else None,
-            latency_ms=round(statistics.median(self._latencies), 1) if self._latencies else None,
+            latency_ms=self._latency(),
             model=shortened(", ".join(sorted(models))) or None,
             words=words,
             transcript=self._words[0] if words else None,
             answer=self._words[1] if words else None,
             gpus=len(hardware.gpus),
             temperature=self._has_temperature,
+            system=system_view(self._enrolled.updates.api.own()) if self._enrolled is not None else None,
         )
+
+    def _latency(self) -> float | None:
+        if not self._latencies:
+            return None
+        from statistics import median  # a node without a voice does without
+
+        return round(median(self._latencies), 1)
 
     def _heard(self, trace: Trace) -> None:
         if self._voice is None or self._voice.is_of_another(trace):
@@ -289,8 +298,22 @@ class SeenNode:
             running=own + sum(health.running for health in told if health is not None),
             bus=shortened(names.get(bus.hub or "", "")),
             home=shortened(self._config.node.name),
-            newest=max((__version__, *(state.version for state in states.values())), key=_numbers),
+            newest=max((__version__, *(state.version for state in states.values())), key=numbers),
         )
+
+
+def system_view(update: NodeUpdate) -> SystemView | None:
+    """The image of a node, for people; None for one that runs none."""
+    if update.way != "slots" or not update.version:
+        return None
+    told = f"not installed: {update.reason}" if update.step == "failed" else update.reason
+    return SystemView(
+        shortened(update.version),
+        shortened(update.offered or update.version),
+        in_progress=update.step in ("fetching", "installing", "restarting"),
+        percent=update.percent,
+        summary=shortened(told),
+    )
 
 
 def _percent(payload: str) -> int:
@@ -301,7 +324,3 @@ def _percent(payload: str) -> int:
     if not 0 <= number <= 100:
         raise MycoswarmError(f"{payload!r:.80} is no number from 0 to 100")
     return round(number)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isascii() and part.isdigit() else 0 for part in version.split(".")[:4])

@@ -232,6 +232,11 @@ class VoiceNode:
         ]
         if self._satellite is not None:
             services.append(("satellite", self._satellite.run()))
+            if self._config.satellite.board != "none":
+                from edge.board import BOARDS, serve_board  # few machines have one
+
+                board = BOARDS[self._config.satellite.board]
+                services.append(("sound board", serve_board(board, self._satellite, self._set_muted)))
         if self._config.mqtt_api.enabled and "hub" in wanted_roles(self._config):
             automations = self._automations.run(
                 saying=self.saying, announcing=self._announcing, timers=self._timers, voice=self._voice
@@ -270,6 +275,12 @@ class VoiceNode:
         """Have this machine's satellite say which one it is; False when it could not be told to."""
         name = self._config.node.name
         return await self._announcing.announce(name, wording(self._config.node.language).talk.identify(name))
+
+    @property
+    def speaking(self) -> bool:
+        """An utterance is under way, at this machine's own satellite or at one that this hub serves."""
+        own = self._satellite
+        return self._voice.speaking or (own is not None and own.phase not in ("idle", "muted"))
 
     @property
     def roles(self) -> tuple[str, ...]:

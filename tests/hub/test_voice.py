@@ -394,6 +394,22 @@ def test_utterance_that_never_ended_is_cut_off_by_the_next() -> None:
     with_hub(check)
 
 
+def test_hub_is_speaking_from_the_first_word_to_the_last_sound_of_the_answer() -> None:
+    async def check(hub: Hub) -> None:
+        async with peer(hub) as one:
+            await one.until(Welcome)
+            await until(lambda: not hub.voice.speaking)
+            await one.say(UtteranceStarted("u1"), QUESTION)
+            await until(lambda: hub.voice.speaking)
+            await one.say(UtteranceEnded("u1", "silence"))
+            await one.until(SpeechEnded)
+            assert hub.voice.speaking  # it is still to be heard
+            await one.say(PlaybackStarted("u1"), PlaybackFinished("u1"))
+            await until(lambda: not hub.voice.speaking)
+
+    with_hub(check)
+
+
 def test_satellite_that_leaves_ends_its_utterances() -> None:
     async def check(hub: Hub) -> None:
         hub.generator.gate = asyncio.Event()

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from hub.seen.discovery import Seen, wanted
+from swarm.bus_rules import presence_topic, state_topic
+from swarm.node_state import NodeState, SystemView, encode_state
 from tests.peers.a_house import House
+from tests.whole.bus_watch import bus_watch
 from tests.whole.running_node import wait_until
 from tests.whole.swarm_machines import WORKER, machines, one_swarm
 
@@ -87,6 +91,25 @@ def test_a_swarm_beside_it_is_a_device_too_and_a_machine_that_leaves_is_none_any
         house.sees("sensor.home_satellite", "idle")
     house.sees("sensor.one_running", "unavailable")
     house.sees("sensor.mycoswarm_nodes", "unavailable")
+
+
+def test_update_of_an_image_is_shown_with_what_is_offered_to_it(house: House) -> None:
+    node = "b" * 26
+    state = NodeState(
+        "imaged", "0.2.0", system=SystemView("1.0", "2.0", in_progress=True, percent=40, summary="better")
+    )
+    seen = Seen({node: state}, members=frozenset({node}))
+    messages = wanted(seen, "components", prefix="homeassistant", language="en")
+    messages |= {state_topic(node): encode_state(state), presence_topic(node): b'{"document": {}}'}
+    with bus_watch(house.broker.port) as bus:
+        for topic, payload in messages.items():
+            bus.publish(topic, payload, retain=True)
+        house.sees("update.imaged_update", "on")
+        shown = house.run(house.home_assistant.states())["update.imaged_update"]["attributes"]
+        assert (shown["installed_version"], shown["latest_version"]) == ("1.0", "2.0")
+        assert shown["release_summary"] == "better"
+        for topic in messages:
+            bus.publish(topic, b"", retain=True)
 
 
 def test_nothing_is_left_when_it_is_switched_off(house: House) -> None:

@@ -20,6 +20,7 @@ PURE = (
     *("swarm/lease.py", "swarm/link.py", "swarm/mdns_table.py", "swarm/membership.py", "swarm/places.py"),
     *("hub/seen/discovery.py", "hub/seen/entities.py", "swarm/bus_rules.py", "swarm/node_state.py"),
     *("swarm/placement.py", "swarm/routing.py", "swarm/swarm_view.py", "swarm/task.py", "swarm/tier.py"),
+    *("swarm/transfer/content.py", "swarm/updates/view.py", "swarm/updates/waves.py"),
 )
 """Decide by their arguments alone."""
 IMPURE = ("asyncio", "aiohttp", "time", "datetime", "threading", "socket", "subprocess")

@@ -12,7 +12,7 @@ from hub.seen.discovery import Form, Seen, changes, device_id, device_of_topic, 
 from hub.seen.entities import PRESS
 from swarm.bus_rules import node_of
 from swarm.errors import MalformedMessage
-from swarm.node_state import NodeState, SatelliteView, decode_state, encode_state, lasting
+from swarm.node_state import NodeState, SatelliteView, SystemView, decode_state, encode_state, lasting
 
 A, B, C = "a" * 26, "b" * 26, "c" * 26
 SATELLITE = SatelliteView("idle", microphone=True, speaker=True, wake_word="alexa", wake_words=("okay_nabu", "alexa"))
@@ -53,6 +53,16 @@ def test_a_node_shows_what_it_has() -> None:
     assert keys(seen, A) == (own | voice | {"temperature"}) - {"mute", "wake_word", "sensitivity"}
     talks = msgspec.structs.replace(WORKER, words=True)
     assert {"transcript", "answer"} <= keys(Seen({B: talks}, members=frozenset({B})), B)
+
+
+def test_update_of_an_image_is_shown_and_cannot_be_begun_by_the_bus() -> None:
+    system = SystemView("1.0", "2.0", in_progress=True, percent=40, summary="hears better")
+    image = msgspec.structs.replace(WORKER, system=system)
+    update = told(Seen({B: image}, members=frozenset({B})))[f"homeassistant/update/{device_id(B)}/update/config"]
+    assert not any("command" in key or "install" in key for key in update)
+    assert "latest_version_topic" not in update
+    assert lasting(image) == lasting(msgspec.structs.replace(image, system=SystemView("1.0", "1.0")))
+    assert lasting(image) != lasting(WORKER)
 
 
 def test_every_entity_says_whose_it_is_and_when_it_is_there() -> None:
