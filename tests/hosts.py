@@ -229,6 +229,7 @@ class Lan:
         self._prefix = prefix
         self._prefix6 = prefix6
         self._ports: dict[Host, list[str]] = {}
+        self._taps: list[str] = []
         self._holder = _hold("switch")
         try:
             self.ip("link set lo up", *_bridge("br0"))
@@ -239,6 +240,17 @@ class Lan:
     def ip(self, *commands: str) -> None:
         """Run commands of ip(8) on the switch."""
         _ip(self._holder.pid, commands)
+
+    def add_tap(self) -> str:
+        """A port for a virtual machine whose program runs on the switch (`inside`); returns the name of its TAP."""
+        tap = f"t{len(self._taps)}"
+        self._taps.append(tap)
+        self.ip(f"tuntap add dev {tap} mode tap", f"link set {tap} master br0", f"link set {tap} up")
+        return tap
+
+    def inside(self, *argv: str) -> list[str]:
+        """The command that runs `argv` on the switch; the kernel ends it with the thread that started it."""
+        return [*_python(_ENTER), str(os.getpid()), str(self._holder.pid), *argv]
 
     def add_host(self, *, ipv4: bool = True, ipv6: bool = True) -> Host:
         """One more machine on the LAN, with the next free addresses."""

@@ -1,0 +1,191 @@
+"""Measures what BENCHMARKS.md promises of images: `make bench-images`. Needs root, QEMU, and a machine left alone.
+
+`python -m tests.images.bench [--write FILE] [--only NODE] [--cold] [--minutes N] [--runs N]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+from swarm.bench.report import Measurement, Section, load_now, new_report, report_text, write_section
+from tests.images.arm64 import direct_boot
+from tests.images.built import build, image
+from tests.images.disk import Disk
+from tests.images.guest import ARM64, X86_64
+from tests.images.home_lan import HomeLan, home_lan
+from tests.images.machines import Member
+
+MACHINES = (("worker", "x86_64"), ("edge", "rpi4"))
+RUNS = 3
+"""Of each boot; the median is told."""
+SETTLE_S = 60.0
+"""After a boot, before memory is looked at."""
+IDLE_MINUTES = 10.0
+DAY_S = 86_400.0
+JOINED_S = {"worker": 60.0, "edge": 60.0}
+SECOND_S = 40.0
+MEMORY_MB = {"worker": 260.0, "edge": 220.0}
+SIZE_MB = {"worker": 330.0, "edge": 420.0}
+WRITES_MB = 5.0
+
+
+def tell(line: str) -> None:
+    """For whoever waits."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def sizes_and_build(node: str, board: str, *, cold: bool) -> Section:
+    """How large the compressed image is, and how long its build takes."""
+    times: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="mycoswarm-bench-") as name:
+        if cold:
+            times["cold"] = _timed_build(node, board, Path(name) / "cold", cache=Path(name) / "cache")
+        else:
+            image(node, board)  # so that Debian's part is there
+        times["cached root"] = _timed_build(node, board, Path(name) / "cached")
+        compressed = next((Path(name) / "cached").glob("*.img.zst")).stat().st_size
+    raw = Disk(image(node, board))
+    root = next(raw.kind_of(number) for number in raw.partitions if raw.kind_of(number).get("TYPE") == "squashfs")
+    most = {"cold": 300.0 if board == "x86_64" else None, "cached root": 60.0}
+    return Section(
+        f"The {node} image for {board}",
+        (
+            Measurement("compressed", compressed / 1e6, "MB", most=SIZE_MB[node]),
+            *(Measurement(f"build, {what}", took, "s", most=most[what]) for what, took in times.items()),
+        ),
+        (f"The root is {root['TYPE']}, zstd. Cold downloads Debian's packages; the other takes what was kept.",),
+    )
+
+
+def _timed_build(node: str, board: str, out: Path, *, cache: Path | None = None) -> float:
+    tell(f"building the {node} image for {board}")
+    before = os.environ.get("XDG_CACHE_HOME")
+    try:
+        if cache is not None:
+            os.environ["XDG_CACHE_HOME"] = str(cache)
+        began = time.monotonic()
+        build(node, board, out)
+        return time.monotonic() - began
+    finally:
+        if cache is not None:
+            os.environ.pop("XDG_CACHE_HOME")
+            if before is not None:
+                os.environ["XDG_CACHE_HOME"] = before
+
+
+def boots(node: str, board: str, *, minutes: float, runs: int) -> Section:
+    """Power on to joined, the second boot, memory and writes while idle."""
+    first, second, memory = [], [], []
+    chain = blame = ""
+    writes = 0.0
+    raw = image(node, board)
+    for number in range(runs):
+        with tempfile.TemporaryDirectory(prefix="mycoswarm-bench-") as name, home_lan(Path(name)) as home:
+            member = _member(node, board, raw, Path(name), home, number)
+            try:
+                first.append(_joined_after(member))
+                tell(f"{node}, run {number + 1}: joined after {first[-1]:.1f} s")
+                if number == 0:
+                    chain = member.guest.run(f"systemd-analyze critical-chain mycoswarm-{node}.service --no-pager")
+                    blame = member.guest.run("systemd-analyze blame --no-pager | head -12")
+                member.guest.power_off()
+                member.wait_gone()
+                second.append(_joined_after(member))
+                tell(f"{node}, run {number + 1}: second boot, there after {second[-1]:.1f} s")
+                time.sleep(SETTLE_S)
+                memory.append(_used_mb(member))
+                tell(f"{node}, run {number + 1}: {memory[-1]:.0f} MB")
+                if number == runs - 1:
+                    writes = _written_mb_a_day(member, minutes)
+            finally:
+                member.guest.cut_power()
+    return Section(
+        f"The {node} on {board}, emulated",
+        (
+            Measurement("power on to joined", statistics.median(first), "s", most=JOINED_S[node], of=runs),
+            Measurement("second boot, power on to joined", statistics.median(second), "s", most=SECOND_S, of=runs),
+            Measurement(
+                "memory of the whole system, idle", statistics.median(memory), "MB", most=MEMORY_MB[node], of=runs
+            ),
+            Measurement("written to the disk while idle", writes, "MB a day", most=WRITES_MB),
+        ),
+        (
+            "QEMU without KVM, two processors, 1 GiB. The hub is outside, on a TAP; the time goes from QEMU's start, "
+            "firmware and boot loader included, to the moment when the hub sees the node alive. Memory is all that is "
+            "not available (MemTotal less MemAvailable) a minute after that. Writes: /sys/block/vda/stat over "
+            f"{minutes:g} minutes, extrapolated.",
+            f"On the way, first boot:\n\n```\n{chain.strip()}\n```",
+            f"What took longest, first boot:\n\n```\n{blame.strip()}\n```",
+        ),
+    )
+
+
+def _member(node: str, board: str, raw: Path, folder: Path, home: HomeLan, number: int) -> Member:
+    name = f"{node}{number + 1}"
+    if board == "x86_64":
+        return Member(name, raw, folder, home, hardware=X86_64, talkative=False)
+    return Member(name, raw, folder, home, hardware=ARM64, direct=direct_boot(raw, folder), talkative=False)
+
+
+def _joined_after(member: Member) -> float:
+    """Seconds of the guest's time from power-on to the first moment when the hub sees it alive."""
+    member.guest.power_on()
+    began = time.monotonic()
+    member.wait_joined()
+    # Asked twice a second: what is measured here is at most that too much.
+    return time.monotonic() - began
+
+
+def _used_mb(member: Member) -> float:
+    said = dict(re.findall(r"(\w+):\s+(\d+) kB", member.guest.run("cat /proc/meminfo")))
+    return (int(said["MemTotal"]) - int(said["MemAvailable"])) * 1024 / 1e6
+
+
+def _written_mb_a_day(member: Member, minutes: float) -> float:
+    def written() -> int:
+        return int(member.guest.run("cat /sys/block/vda/stat").split()[6])
+
+    tell(f"{member.name}: idle for {minutes:g} minutes")
+    began, before = time.monotonic(), written()
+    time.sleep(minutes * 60)
+    return (written() - before) * 512 / 1e6 * DAY_S / (time.monotonic() - began)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", type=Path, help="put the report into this Markdown file too")
+    parser.add_argument(
+        "--arm64", action="store_true", help="the edge image as well, whose first build takes 20 minutes"
+    )
+    parser.add_argument("--cold", action="store_true", help="time a build that has nothing kept, too")
+    parser.add_argument("--minutes", type=float, default=IDLE_MINUTES, help="how long nothing is done")
+    parser.add_argument("--runs", type=int, default=RUNS, help="how often each boot is timed")
+    asked = parser.parse_args()
+    load = load_now()
+    sections = []
+    for node, board in MACHINES:
+        if asked.only not in (None, node):
+            continue
+        sections.append(sizes_and_build(node, board, cold=asked.cold))
+        sections.append(boots(node, board, minutes=asked.minutes, runs=asked.runs))
+    report = msgspec.structs.replace(
+        new_report("Images", sections, load=load),
+        command=" ".join(["python -m tests.images.bench", *sys.argv[1:]]),
+    )
+    if asked.write is not None:
+        write_section(asked.write, report)
+    print(report_text(report))
+
+
+if __name__ == "__main__":
+    main()
