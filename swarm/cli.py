@@ -18,7 +18,7 @@ from provisioning.cli_bundle import bundle
 from provisioning.package.cli import COMMANDS as PACKAGE_COMMANDS
 from swarm import __version__
 from swarm.cli_bench import bench
-from swarm.cli_common import Deferred, Sentences, config_option, load, patience_s, print_json, running_node
+from swarm.cli_common import Deferred, Sentences, config_option, load, patience_s, print_json, read, running_node
 from swarm.cli_home import COMMANDS as HOME_COMMANDS
 from swarm.cli_membership import COMMANDS as MEMBERSHIP_COMMANDS
 from swarm.cli_rules import COMMANDS as RULE_COMMANDS
@@ -142,8 +142,8 @@ def _ask_audio(config_path: Path | None, audio: Path, wake: bool, reply: Path | 
     from swarm.reply_file import reply_file
 
     with reply_file(reply) as file:
-        pcm = read_wav(audio)  # before root becomes the node's user, who may not read here
-        config = load(config_path)
+        pcm = read_wav(audio)
+        config = read(config_path)
         node = running_node(config, timeout_s=duration_s(pcm) + patience_s(config))  # it is heard in real time
         spoken = node.ask_audio(write_wav(pcm), wake=wake)
         if file is not None:

@@ -81,13 +81,23 @@ def config_option(command: Command) -> Command:
 
 
 def load(config_path: Path | None) -> Config:
-    """The configuration; from here on root is the user whose node it is. Raises `ConfigError`."""
-    from swarm.config import load_config
+    """The configuration; from here on root is the user whose node it is, who may not read and write what root may:
+    see `read` for commands on a person's files. Raises `ConfigError`."""
     from swarm.packaged import act_as_owner
 
-    config = load_config(config_path)
+    config = read(config_path)
     act_as_owner(config.state_dir)
     return config
+
+
+def read(config_path: Path | None) -> Config:
+    """The configuration, for a command that asks the running node and writes nothing of its own in the state folder.
+
+    Raises `ConfigError`.
+    """
+    from swarm.config import load_config
+
+    return load_config(config_path)
 
 
 def running_node(config: Config, *, timeout_s: float | None = None) -> NodeClient:

@@ -20,6 +20,15 @@ act_as_owner(folder)
 (folder / "new").touch()
 print(os.getuid(), os.geteuid(), os.getgid(), os.getgroups())
 """
+REPLIES = """
+import sys
+from pathlib import Path
+from swarm.cli_common import read
+from swarm.reply_file import reply_file
+with reply_file(Path(sys.argv[2])) as file:
+    read(Path(sys.argv[1]))
+    file.write(b"RIFF")
+"""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -48,3 +57,15 @@ def test_only_the_package_reads_the_configuration_of_the_machine(monkeypatch: py
     assert default_config_path() != CONFIG
     monkeypatch.setattr(sys, "prefix", str(PREFIX))
     assert default_config_path() == CONFIG
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_reply_is_kept_where_root_may_write_and_the_node_may_not(tmp_path: Path) -> None:
+    state, config, reply = tmp_path / "state", tmp_path / "config.toml", tmp_path / "reply.wav"
+    state.mkdir()
+    os.chown(state, NOBODY, NOBODY)
+    config.write_text(f'[node]\nstate_dir = "{state}"\n')
+    shown = subprocess.run(
+        [sys.executable, "-c", REPLIES, config, reply], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (shown.returncode, shown.stderr, reply.read_bytes()) == (0, "", b"RIFF")
