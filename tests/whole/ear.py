@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+from edge.echo import EchoCanceller
 from edge.sources import FRAME_BYTES, RecordingSource
 from swarm.messages import Trace
 from tests.speech import say, silence, trimmed
@@ -27,7 +28,8 @@ class WrittenMicrophone:
 
     is_device = False
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, *, echo: EchoCanceller | None) -> None:
+        assert echo is None, "its sound goes past no speaker"
         self.name = f"the file {device}"
         self.lost_frames = 0
         self.burst_frames = 1

@@ -201,7 +201,7 @@ def test_disk_that_is_full_at_the_start_is_told(small_disk: Path, tmp_path: Path
     node = RunningNode(tmp_path / "node", sections=sections)
     try:
         assert node.launch().wait() == 1
-        assert re.search(rf"^error: cannot write .* {small_disk}.*No space left on device$", node.log_text(), re.M)
+        assert re.search(rf"^error: cannot write .*{small_disk}.*No space left on device$", node.log_text(), re.M)
         assert_no_surprise(node)
     finally:
         node.end()

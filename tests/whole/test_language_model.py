@@ -77,7 +77,7 @@ def test_typed_answer_is_shown_sentence_by_sentence_while_the_model_goes_on(
     model.words, model.hold_after = list(TWO_SENTENCES), 4
     sentences = node.client().ask(QUESTION)
     assert next(sentences) == "A penguin walks into a house."
-    assert model.held.is_set()
+    wait_until(model.held.is_set, "the model did not come to where it is held")
     asyncio_set(model)
     assert next(sentences) == "It asks for ice."
     assert isinstance(next(sentences), Answer)
@@ -100,7 +100,7 @@ def test_first_sentence_is_spoken_before_the_model_has_finished(node: RunningNod
             ask_aloud(room)
             await room.until_seen(SpeechStarted)
             await room.until_seen(bytes)
-            assert model.held.is_set()
+            await until(model.held.is_set, "the model did not come to where it is held")
             assert room.of(SpeechEnded) == []
             asyncio_set(model)
             assert (await room.until_seen(SpeechEnded)).text == "A penguin walks into a house. It asks for ice."
