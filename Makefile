@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+IMAGE_TESTS := tests/images
 
 .PHONY: run test test-peers test-images test-images-nightly bench-images lint setup setup-test clean
 
@@ -25,7 +26,7 @@ test-peers: setup-test $(PEERS)/.ready
 # 20 minutes the first time, and cuts the power ten times.
 test-images: setup-test
 	./tests/images/install-programs
-	MYCOSWARM_TEST_IMAGES=1 $(BIN)/python -m pytest -n0 tests/images
+	MYCOSWARM_TEST_IMAGES=1 $(BIN)/python -m pytest -n0 $(IMAGE_TESTS)
 
 test-images-nightly: setup-test
 	./tests/images/install-programs --arm64
