@@ -74,8 +74,10 @@ class Root:
 
 
 def break_application(tree: Path) -> None:
-    """The node ends as soon as it starts."""
+    """The node ends as soon as it starts. Its bytecode goes: it is believed without a look at the source."""
     path = tree / RUNNING
+    (compiled,) = (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc")
+    compiled.unlink()
     path.write_text(f'raise SystemExit("broken on purpose")\n{path.read_text()}')
 
 
