@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -32,17 +33,17 @@ with reply_file(Path(sys.argv[2])) as file:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_what_root_writes_belongs_to_the_node(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
-    folder.mkdir()
-    os.chown(folder, NOBODY, NOBODY)
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    shown = subprocess.run(
-        [sys.executable, "-c", WRITES, folder], capture_output=True, text=True, check=True, timeout=60
-    ).stdout
-    assert shown.startswith(f"{NOBODY} {NOBODY} {NOBODY} ")
-    assert (folder / "new").stat().st_uid == NOBODY
+def test_what_root_writes_belongs_to_the_node() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folder lets nobody in
+        Path(name).chmod(0o711)
+        folder = Path(name) / "state"
+        folder.mkdir()
+        os.chown(folder, NOBODY, NOBODY)
+        shown = subprocess.run(
+            [sys.executable, "-c", WRITES, folder], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+        assert shown.startswith(f"{NOBODY} {NOBODY} {NOBODY} ")
+        assert (folder / "new").stat().st_uid == NOBODY
 
 
 def test_own_and_missing_folders_change_nothing(tmp_path: Path) -> None:

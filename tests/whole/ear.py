@@ -82,10 +82,10 @@ class Ear(Machine):
         assert trace is not None
         return trace
 
-    def announced_by(self, hub: Machine) -> Trace | None:
-        """What was said here unasked, by that hub."""
-        unasked = [each for each in self.client().traces(50) if each.source == "announcement"]
-        return next((each for each in unasked if nodes_of(each).get("first_audio") == hub.name), None)
+    def announced(self, answer: str) -> Trace | None:
+        """What was said here unasked, in these words."""
+        unasked = (each for each in self.client().traces(50) if each.source == "announcement")
+        return next((each for each in unasked if each.answer == answer), None)
 
 
 def nodes_of(trace: Trace) -> dict[str, str]:
