@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from swarm.durable import replace_file
 from swarm.errors import StorageError
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -45,22 +45,7 @@ def write_private(path: Path, data: bytes) -> None:
     Waits for the disk: from an event loop, call it in a thread. Raises `StorageError`.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mkstemp's mode is 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)  # the new name too must survive
-        finally:
-            os.close(folder)
+        replace_file(path, data, mode=0o600)
     except OSError as error:
         raise _cannot("write", path, error) from error
 

@@ -21,7 +21,6 @@ import psutil
 from aiohttp import web
 
 from provisioning.first_boot.applying import wpa_supplicant_conf
-from provisioning.first_boot.durable import write_file
 from provisioning.first_boot.machine import Machine
 from provisioning.first_boot.portal import Portal
 from provisioning.first_boot.programs import writable
@@ -41,6 +40,7 @@ from provisioning.first_boot.wifi import (
     why_not,
 )
 from provisioning.settings import MAX_WIFI, Settings, WifiNetwork, settings_toml
+from swarm.durable import write_file
 from swarm.errors import MycoswarmError
 
 PASSWORD_DIGITS = 12

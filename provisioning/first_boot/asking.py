@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from provisioning.first_boot.durable import write_file
 from provisioning.first_boot.machine import Machine
+from swarm.durable import write_file
 from swarm.errors import MalformedMessage
 
 MAX_BYTES = 8 * 1024

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from provisioning.first_boot.durable import write_file
 from provisioning.first_boot.machine import Machine
 from provisioning.first_boot.programs import run
 from provisioning.settings import BOARD_FILE
+from swarm.durable import write_file
 from swarm.errors import MycoswarmError
 
 LABELS = ("MYCOBOOT-A", "MYCOBOOT-B")

@@ -13,8 +13,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from provisioning.first_boot.durable import write_file
 from provisioning.first_boot.machine import Machine
+from swarm.durable import write_file
 
 CLOSE_ENOUGH_S = 3.0
 """Whole seconds are asked for, and it takes one to fulfil the wish."""

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from provisioning.first_boot.durable import sync_folder
+from swarm.durable import sync_folder
 from swarm.errors import MycoswarmError
 
 PATIENCE_S = 120.0

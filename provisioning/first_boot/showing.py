@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from provisioning.first_boot.asking import take
-from provisioning.first_boot.durable import write_file
 from provisioning.first_boot.machine import Machine
+from swarm.durable import write_file
 
 State = Literal["searching", "code", "access_point", "problem", "ready"]
 MAX_TEXT = 1_000

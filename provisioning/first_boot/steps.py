@@ -17,7 +17,6 @@ import msgspec
 
 from provisioning.first_boot.applying import File, files_for, node_toml, own_name, unit_for
 from provisioning.first_boot.board import fit_board
-from provisioning.first_boot.durable import Owner, erase_file, write_file, write_link
 from provisioning.first_boot.growth import (
     Growth,
     Partition,
@@ -35,6 +34,7 @@ from provisioning.image.imager import FILES as IMAGER_FILES
 from provisioning.image.imager import MAX_CHARS, read_imager
 from provisioning.settings import FILE_NAME, MAX_BYTES, Settings, board_txt, combined, settings_toml, without_secrets
 from swarm.config import parse_config, wanted_roles
+from swarm.durable import Owner, erase_file, write_file, write_link
 from swarm.errors import MycoswarmError
 
 APPLIED_FILE = "mycoswarm-applied.toml"

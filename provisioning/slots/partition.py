@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from provisioning.slots.model import Partition, Remove, Rename, Steps, Write
+from swarm.durable import sync_folder
 from swarm.errors import StorageError
 
 MAX_BYTES = 16 * 1024
@@ -96,15 +97,6 @@ def copy_tree(source: Path, target: Path, *, leave_out: frozenset[str]) -> None:
             os.fsync(writing.fileno())
     for folder in [*(path for path in target.rglob("*") if path.is_dir()), target]:
         sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """The folder's names are on the disk. Raises `OSError`."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

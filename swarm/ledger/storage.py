@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from swarm.certificates import id_of, is_signed
+from swarm.durable import sync_folder
 from swarm.ledger.errors import DamagedLedger, LedgerError
 from swarm.ledger.operation import (
     EPOCH_BYTES,
@@ -338,11 +339,7 @@ def _create(path: Path, swarm_id: str) -> None:
     finally:
         connection.close()
     fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, swarm_id: str) -> None:

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from swarm.durable import sync_folder
 from swarm.errors import MalformedMessage, StorageError
 from swarm.transfer.content import MAX_CONTENT_BYTES, MAX_DIGESTS_BYTES, PIECE_BYTES, Content, Digests, Measuring
 
@@ -179,7 +180,7 @@ class Arriving:
             os.fsync(self._file.fileno())
             self._file.close()
             self._path.replace(whole)
-            _sync_folder(whole.parent)
+            sync_folder(whole.parent)
         except OSError as error:
             raise _cannot("write", whole, error) from error
         return whole
@@ -237,7 +238,7 @@ class Upload:
         try:
             whole.with_name(f"{content.sha256}{DIGESTS}").write_bytes(digests.data)
             self.path.replace(whole)
-            _sync_folder(whole.parent)
+            sync_folder(whole.parent)
         except OSError as error:
             raise _cannot("write", whole, error) from error
         self._folder.given(content.sha256)
@@ -246,14 +247,6 @@ class Upload:
         """It is not wanted. What was kept stays."""
         self._file.close()
         self.path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)  # the new name too must survive
-    finally:
-        os.close(descriptor)
 
 
 def _cannot(do: str, path: Path, error: OSError) -> StorageError:

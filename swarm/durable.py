@@ -13,8 +13,12 @@ Owner = tuple[int, int]
 
 def write_file(path: Path, data: bytes | str, *, mode: int = 0o644, owner: Owner | None = None) -> None:
     """Replace `path`; it is on disk when this returns. Folders that are missing are made. Raises `OSError`."""
-    content = data.encode() if isinstance(data, str) else data
     path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, data.encode() if isinstance(data, str) else data, mode=mode, owner=owner)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int, owner: Owner | None = None) -> None:
+    """`write_file` in a folder that is there. Raises `OSError`."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -22,7 +26,7 @@ def write_file(path: Path, data: bytes | str, *, mode: int = 0o644, owner: Owner
                 os.fchmod(file.fileno(), mode)
             if owner is not None:
                 os.fchown(file.fileno(), *owner)
-            file.write(content)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
