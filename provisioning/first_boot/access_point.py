@@ -50,6 +50,8 @@ COMMAND_S = 20.0
 LINGER_S = 2.0
 """The page that says what happens next is still read when the access point ends."""
 ON_CARD = "access-point.txt"
+NEWLY_ON_S = 900.0
+"""Who switched the machine on is near, and hears what it says. A router that starts anew at night wakes nobody."""
 
 _log = logging.getLogger(__name__)
 
@@ -161,12 +163,16 @@ class WifiHelp:
 
     def _tell(self, password: str) -> None:
         wrong = f"{self._wrong} " if self._wrong else ""
+        speech = (
+            f"{wrong}I have no network. Connect your phone to the Wi-Fi {self._name.replace('-', ' ')}. "
+            f"The password is {spoken_digits(' '.join(password[i : i + 4] for i in range(0, len(password), 4)))}."
+        )
+        somebody_is_near = self._wrong or time.clock_gettime(time.CLOCK_BOOTTIME) < NEWLY_ON_S
         self._telling.tell(
             "access_point",
             f"{wrong}There is no network. To enter your Wi-Fi, connect a phone to the Wi-Fi {self._name} with the "
             f"password {password}, and open http://{ADDRESS}/ if no page opens by itself.",
-            speech=f"{wrong}I have no network. Connect your phone to the Wi-Fi {self._name.replace('-', ' ')}. "
-            f"The password is {spoken_digits(' '.join(password[i : i + 4] for i in range(0, len(password), 4)))}.",
+            speech=speech if somebody_is_near else "",
         )
 
     async def _has_guests(self) -> bool:

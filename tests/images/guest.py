@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +61,25 @@ X86_64 = Hardware(
     shell="ttyS1",
     firmware=True,
 )
+# With a sound card, whose microphone hears silence: a satellite listens all the time.
 ARM64 = Hardware(
     "qemu-system-aarch64",
-    ("-machine", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "1024"),
+    (
+        "-machine",
+        "virt",
+        "-cpu",
+        "cortex-a53",
+        "-smp",
+        "2",
+        "-m",
+        "1024",
+        "-audiodev",
+        "none,id=sound",
+        "-device",
+        "intel-hda",
+        "-device",
+        "hda-duplex,audiodev=sound",
+    ),
     console="ttyAMA0",
     shell="ttyS0",
 )
@@ -141,6 +157,16 @@ class Guest:
                 start_new_session=True,
             )
         self._qmp = Qmp(self._folder / "qmp")
+
+    @contextlib.contextmanager
+    def powered(self) -> Iterator[None]:
+        """Its power is on, and its system has started; afterwards the power is cut."""
+        self.power_on()
+        try:
+            self.wait_booted()
+            yield
+        finally:
+            self.cut_power()
 
     def cut_power(self) -> None:
         """Kill QEMU at once, as a cut of power does; what the guest wrote and did not sync is up to its file system."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,6 @@ NODES_PORT = 7334
 CONFIG = "/etc/mycoswarm/config.toml"
 STATE = "/var/lib/mycoswarm"
 NODE_KEY = f"{STATE}/identity/node.key"
-
-
 ROOM = 2 * 1024**3
 """By how much a person's disk is larger than the image."""
 
@@ -54,6 +53,13 @@ class Member:
         self.guest = Guest(
             name, disk, folder / name, home.network, hardware=hardware, direct=direct, stick=stick, talkative=talkative
         )
+
+    @contextlib.contextmanager
+    def powered(self) -> Iterator[Member]:
+        """It is on and has joined, and its system has started; afterwards the power is cut."""
+        with self.guest.powered():
+            self.wait_joined()
+            yield self
 
     def wait_joined(self, *, seconds: float = BOOT_S) -> None:
         """Until the hub sees it alive."""

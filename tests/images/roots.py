@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.images.built import IMAGES
+from tests.images.built import images_folder
 
 INCLUDED = "apt,systemd-sysv,dbus,python3,ca-certificates,iproute2"
 """What a small installation has at least, and no container otherwise."""
@@ -56,7 +56,7 @@ DISTRIBUTIONS = {each.suite: each for each in (BOOKWORM, TRIXIE, NOBLE)}
 
 def tarball(distribution: Distribution) -> Path:
     """The root as a tar archive; takes a minute or two the first time."""
-    folder = Path(os.environ.get(IMAGES) or Path.home() / ".cache" / "mycoswarm" / "test-images")
+    folder = images_folder()
     folder.mkdir(parents=True, exist_ok=True)
     recipe = hashlib.sha256(f"{distribution} {INCLUDED}".encode()).hexdigest()[:16]
     path = folder / f"root-{distribution.suite}-{recipe}.tar"

@@ -26,13 +26,8 @@ def home(folder: Path) -> Iterator[HomeLan]:
 @pytest.fixture(scope="module")
 def satellite(pi_image: Path, folder: Path, home: HomeLan) -> Iterator[Member]:
     member = Member("kitchen", pi_image, folder, home, hardware=ARM64, direct=direct_boot(pi_image, folder))
-    member.guest.power_on()
-    try:
-        member.wait_joined()
-        member.guest.wait_booted()
+    with member.powered():
         yield member
-    finally:
-        member.guest.cut_power()
 
 
 def test_machine_joins_by_its_token_and_shows_in_nodes(satellite: Member) -> None:

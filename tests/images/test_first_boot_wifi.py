@@ -40,12 +40,8 @@ def attic(worker_image: Path, folder: Path) -> Iterator[Guest]:
     with disk.open("r+b") as file:
         file.truncate(disk.stat().st_size + 512 * 1024**2)
     guest = Guest("attic", disk, folder / "attic", None)
-    guest.power_on()
-    try:
-        guest.wait_booted()
+    with guest.powered():
         yield guest
-    finally:
-        guest.cut_power()
 
 
 def test_data_reaches_the_end_of_a_larger_disk(attic: Guest) -> None:

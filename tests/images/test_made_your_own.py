@@ -48,12 +48,8 @@ def kitchen(worker_image: Path, folder: Path, key: str) -> Iterator[Guest]:
     boot.write("network-config", NETWORK_CONFIG)
     boot.write("meta-data", "instance-id: rpi-imager-1\n")
     guest = Guest("kitchen", card, folder / "kitchen", None)
-    guest.power_on()
-    try:
-        guest.wait_booted()
+    with guest.powered():
         yield guest
-    finally:
-        guest.cut_power()
 
 
 def test_only_a_part_had_to_be_written(worker_image: Path) -> None:

@@ -58,13 +58,8 @@ def versions(worker_image: Path, folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def member(worker_image: Path, versions: dict[str, str], folder: Path, home: HomeLan) -> Iterator[Member]:
     member = Member("attic", worker_image, folder, home, stick=folder / "stick.img")
-    member.guest.power_on()
-    try:
-        member.wait_joined()
-        member.guest.wait_booted()
+    with member.powered():
         yield member
-    finally:
-        member.guest.cut_power()
 
 
 def test_bundle_cut_in_the_middle_is_refused(member: Member, versions: dict[str, str]) -> None:

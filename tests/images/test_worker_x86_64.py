@@ -32,13 +32,8 @@ def home(folder: Path) -> Iterator[HomeLan]:
 @pytest.fixture(scope="module")
 def worker(worker_image: Path, folder: Path, home: HomeLan) -> Iterator[Member]:
     member = Member("office", worker_image, folder, home, more=WIFI)
-    member.guest.power_on()
-    try:
-        member.wait_joined()
-        member.guest.wait_booted()
+    with member.powered():
         yield member
-    finally:
-        member.guest.cut_power()
 
 
 def test_machine_joins_by_its_token_and_shows_in_nodes(worker: Member) -> None:
