@@ -49,10 +49,13 @@ def slot_layout(recipe: Recipe) -> SlotLayout:
 
 
 def command_line() -> str:
-    """The kernel's, with `{root}` and `{slot}` for what differs between the slots."""
+    """The kernel's, with `{root}` and `{slot}` for what differs between the slots.
+
+    Security modules: those that need no policy; the others would look at every file and have nothing to say. Huge pages
+    only for who asks for them: a small machine's programs would grow by what they do not use."""
     return (
         "root=PARTUUID={root} ro rootwait=30 rootfstype=squashfs panic=10 fsck.mode=skip rauc.slot={slot} "
-        "console=tty1 quiet loglevel=4"
+        "lsm=landlock,lockdown,yama transparent_hugepage=madvise console=tty1 quiet loglevel=4"
     )
 
 

@@ -53,10 +53,11 @@ class Hardware:
     """UEFI, and a boot loader of the image's own."""
 
 
-# Five-level page tables off: with them QEMU 7.2 hangs in the boot loader when a system that ran starts again.
+# Five-level page tables off: with them QEMU 7.2 hangs in the boot loader when a system that ran starts again. No
+# "enhanced rep stosb" (erms): QEMU carries it out byte by byte, and the kernel would clear every page with it.
 X86_64 = Hardware(
     "qemu-system-x86_64",
-    ("-machine", "q35", "-cpu", "max,la57=off", "-smp", "2", "-m", "1024"),
+    ("-machine", "q35", "-cpu", "max,la57=off,erms=off", "-smp", "2", "-m", "1024"),
     console="ttyS0",
     shell="ttyS1",
     firmware=True,

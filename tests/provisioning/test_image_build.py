@@ -156,7 +156,7 @@ def test_boot_files_are_taken_out_under_either_of_their_names(tmp_path: Path) ->
         take_out(tmp_path / "root.tar", {f"{BOOT_FILES}/bootcode.bin": tmp_path / "bootcode.bin"})
 
 
-def test_initramfs_gets_the_script_that_mounts_the_data() -> None:
+def test_initramfs_gets_the_scripts_that_mount_the_data_and_none_of_udevs() -> None:
     archive, found, at = scripts(), {}, 0
     while archive[at : at + 6] == b"070701":
         fields = struct.unpack("8s" * 13, archive[at + 6 : at + 110])
@@ -168,6 +168,9 @@ def test_initramfs_gets_the_script_that_mounts_the_data() -> None:
     assert list(found)[-1] == "TRAILER!!!"
     assert found["scripts/local-bottom/mycoswarm-data"][0] == 0o100755
     assert b"/scripts/local-bottom/mycoswarm-data" in found["scripts/local-bottom/ORDER"][1]
+    assert found["scripts/init-bottom/mycoswarm-dev"][0] == 0o100755
+    for stage in ("init-top", "init-bottom"):
+        assert b"udev" not in found[f"scripts/{stage}/ORDER"][1]
 
 
 def test_materials_are_what_is_installed(tmp_path: Path) -> None:
