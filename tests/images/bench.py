@@ -91,7 +91,9 @@ def boots(node: str, board: str, *, minutes: float, runs: int) -> Section:
                 first.append(_joined_after(member))
                 tell(f"{node}, run {number + 1}: joined after {first[-1]:.1f} s")
                 if number == 0:
-                    chain = member.guest.run(f"systemd-analyze critical-chain mycoswarm-{node}.service --no-pager")
+                    member.guest.wait_booted()
+                    ask = f"systemd-analyze time; systemd-analyze critical-chain mycoswarm-{node}.service --no-pager"
+                    chain = member.guest.run(ask)
                     blame = member.guest.run("systemd-analyze blame --no-pager | head -12")
                 member.guest.power_off()
                 member.wait_gone()
