@@ -167,20 +167,21 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=IDLE_MINUTES, help="how long nothing is done")
     parser.add_argument("--runs", type=int, default=RUNS, help="how often each boot is timed")
     asked = parser.parse_args()
-    load = load_now()
-    sections = []
     for node, board in MACHINES:
         if asked.only not in (None, node):
             continue
-        sections.append(sizes_and_build(node, board, cold=asked.cold and board == "x86_64"))
-        sections.append(boots(node, board, minutes=asked.minutes, runs=asked.runs))
-    report = msgspec.structs.replace(
-        new_report("Images", sections, load=load),
-        command=" ".join(["python -m tests.images.bench", *sys.argv[1:]]),
-    )
-    if asked.write is not None:
-        write_section(asked.write, report)
-    print(report_text(report))
+        load = load_now()
+        sections = [
+            sizes_and_build(node, board, cold=asked.cold and board == "x86_64"),
+            boots(node, board, minutes=asked.minutes, runs=asked.runs),
+        ]
+        report = msgspec.structs.replace(
+            new_report(f"Images: {node}", sections, load=load),
+            command=" ".join(["python -m tests.images.bench", *sys.argv[1:]]),
+        )
+        if asked.write is not None:
+            write_section(asked.write, report)
+        print(report_text(report))
 
 
 if __name__ == "__main__":
