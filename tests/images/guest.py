@@ -62,25 +62,11 @@ X86_64 = Hardware(
     shell="ttyS1",
     firmware=True,
 )
-# With a sound card, whose microphone hears silence: a satellite listens all the time.
+SILENCE = ("-audiodev", "none,id=sound", "-device", "intel-hda", "-device", "hda-duplex,audiodev=sound")
+"""A sound card whose microphone hears nothing: a satellite listens all the time."""
 ARM64 = Hardware(
     "qemu-system-aarch64",
-    (
-        "-machine",
-        "virt",
-        "-cpu",
-        "cortex-a53",
-        "-smp",
-        "2",
-        "-m",
-        "1024",
-        "-audiodev",
-        "none,id=sound",
-        "-device",
-        "intel-hda",
-        "-device",
-        "hda-duplex,audiodev=sound",
-    ),
+    ("-machine", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "1024", *SILENCE),
     console="ttyAMA0",
     shell="ttyS0",
 )

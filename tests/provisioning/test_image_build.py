@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from provisioning.image.imager import FILES as IMAGER_FILES
 from provisioning.image.initrd import scripts
 from provisioning.image.layout import DATA
 from provisioning.image.recipe import NODES, recipe
@@ -24,6 +25,7 @@ from provisioning.image.system import (
     take_out,
 )
 from provisioning.image.trees import pack
+from provisioning.settings import FILE_NAME
 from provisioning.slots.layout import parse_layout
 from provisioning.slots.version import version_of
 from swarm.cli import main
@@ -168,6 +170,9 @@ def test_initramfs_gets_the_scripts_that_mount_the_data_and_none_of_udevs() -> N
     assert list(found)[-1] == "TRAILER!!!"
     assert found["scripts/local-bottom/mycoswarm-data"][0] == 0o100755
     assert b"/scripts/local-bottom/mycoswarm-data" in found["scripts/local-bottom/ORDER"][1]
+    # What first boot would read, the script looks for; meta-data comes beside the others, and alone says nothing.
+    for name in {FILE_NAME, *IMAGER_FILES} - {"meta-data"}:
+        assert name.encode() in found["scripts/local-bottom/mycoswarm-data"][1]
     assert found["scripts/init-bottom/mycoswarm-dev"][0] == 0o100755
     for stage in ("init-top", "init-bottom"):
         assert b"udev" not in found[f"scripts/{stage}/ORDER"][1]
