@@ -107,12 +107,22 @@ class EngineProcess:
             return None
         return self._child.result().process.pid
 
+    async def rest(self) -> None:
+        """End the child, after the conversation under way, until somebody needs one again."""
+        async with self._turn:
+            await self._end()
+
     async def close(self) -> None:
         """Kill the child and start no other. Safe to call twice."""
         self._closed = True
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.wait([self._supervisor])
+        await self._end()
+
+    async def _end(self) -> None:
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.cancel()
+            await asyncio.wait([supervisor])
+            self._child = None
 
     async def _ready_child(self) -> _Child:
         if self._closed:

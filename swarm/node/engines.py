@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from gpu_node.engines import ENGINES as ADDED_ENGINES
-from swarm.config import Config
+from swarm.config import Config, wanted_roles
 from swarm.engine import Generator, Synthesizer, Transcriber
 from swarm.engines import ENGINES, build
 from swarm.engines.arpabet import pronounce
@@ -21,6 +21,10 @@ from swarm.swarm_transcriber import SwarmTranscriber
 from swarm.task_engines import SynthesizeEngine, TranscribeEngine
 from swarm.task_stream import SwarmGenerator
 from swarm.worker import TaskEngine
+
+REST_AFTER_S = 30.0
+"""A satellite hears by itself only while no hub can be had: so long after that its ears give back their memory, a quarter
+of what such a machine uses."""
 
 log = logging.getLogger("swarm.node")
 
@@ -118,7 +122,11 @@ async def engines_of(config: Config, *, hears_commands: bool) -> AsyncIterator[E
     espeak = EspeakSynthesizer()
     transcriber = _transcriber(config)
     if transcriber is None and hears_commands:
-        transcriber = build(ENGINES[0], pronounce=lambda words, language: pronounce(espeak, words, language="en-us"))
+        transcriber = build(
+            ENGINES[0],
+            pronounce=lambda words, language: pronounce(espeak, words, language="en-us"),
+            rest_after_s=None if "hub" in wanted_roles(config) else REST_AFTER_S,
+        )
     engines = Engines(
         transcriber=transcriber,
         synthesizer=_synthesizer(config) or espeak,

@@ -26,9 +26,14 @@ async def no_pronunciation(words: Sequence[str], language: str) -> dict[str, lis
     raise AssertionError(f"the dictionary lacks {words}")
 
 
-def with_engine(use: Callable[[PocketsphinxTranscriber], Awaitable[T]], home: Understanding = HOME) -> T:
+def with_engine(
+    use: Callable[[PocketsphinxTranscriber], Awaitable[T]],
+    home: Understanding = HOME,
+    *,
+    rest_after_s: float | None = None,
+) -> T:
     async def run() -> T:
-        engine = PocketsphinxTranscriber(no_pronunciation)
+        engine = PocketsphinxTranscriber(no_pronunciation, rest_after_s=rest_after_s)
         try:
             await engine.set_grammar(build_grammar(load_templates("en"), home.vocabulary(["okay nabu"])))
             return await use(engine)
@@ -91,6 +96,26 @@ def test_commands_are_heard_and_other_sentences_are_not_taken_for_one(voice: str
     right, taken = with_engine(use)
     assert len(right) >= len(COMMANDS) - 1, set(COMMANDS) - set(right)
     assert len(taken) <= 1, taken
+
+
+def test_unused_it_gives_its_memory_back_and_hears_the_next_sentence_all_the_same() -> None:
+    async def ended(engine: PocketsphinxTranscriber) -> None:
+        async with asyncio.timeout(30):
+            while engine.pid is not None:
+                await asyncio.sleep(0.02)
+
+    async def use(engine: PocketsphinxTranscriber) -> Transcript:
+        first = engine.pid
+        assert first is not None
+        await ended(engine)
+        with pytest.raises(ProcessLookupError):
+            os.kill(first, 0)
+        transcript = await heard(engine, spoken(COMMANDS[0]))
+        await ended(engine)
+        return transcript
+
+    transcript = with_engine(use, rest_after_s=0.1)
+    assert HOME.understand(transcript.text, IN_THE_KITCHEN) == HOME.understand(COMMANDS[0], IN_THE_KITCHEN)
 
 
 def test_silence_noise_and_a_television_are_no_command() -> None:
