@@ -47,7 +47,7 @@ def build_image(recipe: Recipe, inputs: Inputs, out: Path, tell: Tell) -> list[P
 
     The same recipe, inputs and archive make the same bytes. Raises `MycoswarmError`.
     """
-    require_programs(["mmdebstrap", "mksquashfs", "sfdisk", "mkfs.vfat", "mcopy", "mke2fs", "zstd"])
+    require_programs(["mmdebstrap", "mksquashfs", "sfdisk", "mkfs.vfat", "mcopy", "mke2fs", "zstd", "depmod"])
     version = version_of(__version__, inputs.epoch)
     began = time.monotonic()
 
@@ -62,8 +62,9 @@ def build_image(recipe: Recipe, inputs: Inputs, out: Path, tell: Tell) -> list[P
         package = inputs.build_package(PYTHON, recipe.layout.architecture, recipe.node == "gpu", folder)
         say("finishing the root")
         keyring = inputs.signer.certificate.read_bytes()
+        bytecode = inputs.cache / f"bytecode-{recipe.kind}-{recipe.root_id}.tar"
         system = finish(recipe, root=root, package=package, version=version, keyring=keyring, modules=modules,
-                        epoch=inputs.epoch, folder=folder)  # fmt: skip
+                        bytecode=bytecode, epoch=inputs.epoch, folder=folder)  # fmt: skip
         say("compressing the root")
         squash(system, folder / "root-a", epoch=inputs.epoch)
         say("making the partitions")

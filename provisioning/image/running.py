@@ -22,6 +22,7 @@ PROGRAMS = {
     "mke2fs": "e2fsprogs",
     "zstd": "zstd",
     "dtc": "device-tree-compiler",
+    "depmod": "kmod",
     "openssl": "openssl",
 }
 """What building needs, and the Debian package that each is in."""

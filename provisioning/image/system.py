@@ -14,7 +14,8 @@ from provisioning.image.initrd import scripts
 from provisioning.image.layout import DATA
 from provisioning.image.recipe import ROOT_EPOCH, SUITE, Recipe
 from provisioning.image.running import run
-from provisioning.image.trees import add, pack
+from provisioning.image.trees import add, pack, part_of
+from provisioning.package.tree import PREFIX
 from provisioning.slots.layout import Layout as SlotLayout
 from provisioning.slots.layout import Partitions, layout_text, system_conf
 from provisioning.slots.version import ImageVersion
@@ -33,6 +34,9 @@ DEVICES = (
     "null 1 3\nzero 1 5\nfull 1 7\nrandom 1 8\nurandom 1 9\ntty 5 0\nEND"
 )
 """Where root finishes a root; for others mmdebstrap borrows the machine's."""
+
+DEPMOD = 'PATH="$PATH:/usr/sbin:/sbin" depmod --basedir="$1" "$(ls "$1"/usr/lib/modules)"'
+"""This machine's: another processor's would take half a minute emulated."""
 
 ROLES = {"edge": "edge", "worker": "worker", "gpu": "gpu"}
 """What `[swarm] roles` of a fresh image says, by node."""
@@ -78,11 +82,15 @@ def finish(
     version: ImageVersion,
     keyring: bytes,
     modules: dict[str, bytes],
+    bytecode: Path,
     epoch: int,
     folder: Path,
 ) -> Path:
     """The root's tar, made a node's, in `folder`; `modules` are further ones of the kernel, by their path in the root.
-    Raises `MycoswarmError`."""
+
+    `bytecode` is a tar of what was compiled in this root before, if it is there, and is what is compiled in it now when
+    this returns. Raises `MycoswarmError`.
+    """
     overlay, tar = folder / "overlay.tar", folder / "system.tar"
     files = {
         **own_files(recipe, version, keyring),
@@ -104,8 +112,10 @@ def finish(
         f"--setup-hook=tar-in {root} /",
         f"--setup-hook={DEVICES}",
         f"--customize-hook=tar-in {overlay} /",
+        *([f"--customize-hook=tar-in {bytecode} /"] if bytecode.exists() else []),
         f"--customize-hook=upload {package} /tmp/mycoswarm.deb",
         '--customize-hook=chroot "$1" sh /tmp/finish-root',
+        f"--customize-hook={DEPMOD}",
         f"--customize-hook={settle}",
         f"--customize-hook=download {OS_RELEASE} {os_release}",
         f'--customize-hook=rm "$1"/{OS_RELEASE}',
@@ -118,6 +128,7 @@ def finish(
         timeout_s=FINISH_TIMEOUT_S,
         environment={"SOURCE_DATE_EPOCH": str(ROOT_EPOCH)},
     )
+    part_of(tar, bytecode, is_wanted=lambda name: name.startswith(f"{PREFIX}/lib/") and name.endswith(".pyc"))
     text = f'{os_release.read_text()}IMAGE_ID={recipe.name}\nIMAGE_VERSION="{version}"\n'
     add(tar, {OS_RELEASE: text.encode(), CLOCK_EPOCH: b""}, epoch=epoch)
     return tar

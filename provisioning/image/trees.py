@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 JUNK = ("__pycache__", ".pyc", "~", ".swp")
@@ -48,6 +49,16 @@ def add(tar: Path, files: Mapping[str, bytes], *, epoch: int) -> None:
             entry = tarfile.TarInfo(f"./{name}")
             entry.mtime, entry.mode = epoch, 0o644
             _add(archive, entry, data)
+
+
+def part_of(tar: Path, out: Path, *, is_wanted: Callable[[str], bool]) -> None:
+    """Writes the tar `out` of those files of the tar whose path in the root is wanted."""
+    making = out.with_name(f".{out.name}.{os.getpid()}")
+    with tarfile.open(tar) as whole, tarfile.open(making, "w", format=tarfile.PAX_FORMAT) as part:
+        for entry in whole:
+            if entry.isfile() and is_wanted(entry.name.removeprefix("./")):
+                part.addfile(entry, whole.extractfile(entry))
+    making.replace(out)
 
 
 def _add(tar: tarfile.TarFile, entry: tarfile.TarInfo, data: bytes) -> None:
