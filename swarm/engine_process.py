@@ -103,6 +103,8 @@ class EngineProcess:
     @property
     def pid(self) -> int | None:
         """Process id of the child that is ready now."""
+        if self._supervisor is None or self._supervisor.done():
+            return None
         if self._child is None or not self._child.done() or self._child.exception() is not None:
             return None
         return self._child.result().process.pid
@@ -118,11 +120,9 @@ class EngineProcess:
         await self._end()
 
     async def _end(self) -> None:
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is not None:
-            supervisor.cancel()
-            await asyncio.wait([supervisor])
-            self._child = None
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.wait([self._supervisor])
 
     async def _ready_child(self) -> _Child:
         if self._closed:

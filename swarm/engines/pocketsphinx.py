@@ -80,37 +80,40 @@ class PocketsphinxTranscriber:
     commands_only = True
 
     def __init__(self, pronounce: Pronounce, *, rest_after_s: float | None = None) -> None:
-        """`pronounce` gives phones (CMU set) for words that the CMU dictionary lacks. Unused for `rest_after_s`, the
-        process ends, with its 60 MB; the next utterance starts it again while it is spoken. None: it stays."""
+        """`pronounce` gives phones (CMU set) for words that the CMU dictionary lacks. With `rest_after_s` its process
+        of 60 MB is there only when it is needed: an utterance starts it while it is spoken, and unused for so long
+        it ends. None: it starts with the grammar and stays."""
         if importlib.util.find_spec("pocketsphinx") is None:
             raise EngineUnavailable(
                 "command mode needs the Python package pocketsphinx", hint="pip install pocketsphinx"
             )
         self._process = EngineProcess(module_argv(__spec__.name), self.name)
         self._pronounce = pronounce
-        self._words: _Words | None = None
-        self._primed: tuple[int | None, _Words | None] = (None, None)
+        self._grammar: CommandGrammar | None = None
+        self._primed: CommandGrammar | None = None
+        """What the child of `_primed_pid` listens for."""
+        self._primed_pid: int | None = None
         self._rest_after_s = rest_after_s
-        self._unused: asyncio.Task[None] | None = None
+        self._rests_at: asyncio.TimerHandle | None = None
+        self._resting: asyncio.Task[None] | None = None
 
     async def set_grammar(self, grammar: CommandGrammar) -> None:
         """Listen for this grammar from the next utterance on."""
-        dictionary = await self._dictionary(sorted({arc.word for arc in grammar.arcs if arc.word}), grammar.language)
-        self._words = _Words(grammar, dictionary)
-        async with self._process.conversation() as conversation:
-            await self._prime(conversation)
-        self._rest_later()
+        self._grammar = grammar
+        if self._rest_after_s is None or self.pid is not None:
+            async with self._process.conversation() as conversation:
+                await self._prime(conversation)
+            self._rest_later()
 
     async def open(self, *, language: str) -> _Stream:
         """Begin an utterance; waits for the one under way to end."""
-        if self._words is None:
+        if self._grammar is None:
             raise EngineError("command mode has no grammar yet", hint="it is built when the home's devices are known")
-        if self._unused is not None:
-            self._unused.cancel()
+        self._stay_awake()
         closing = contextlib.AsyncExitStack()
         closing.callback(self._rest_later)
-        conversation = await closing.enter_async_context(self._process.conversation())
         try:
+            conversation = await closing.enter_async_context(self._process.conversation())
             await self._prime(conversation)
             await conversation.tell(Event("audio-start"))
         except BaseException:
@@ -125,27 +128,34 @@ class PocketsphinxTranscriber:
 
     async def close(self) -> None:
         """End the process."""
-        if self._unused is not None:
-            self._unused.cancel()
+        self._stay_awake()
+        if self._resting is not None:
+            await asyncio.wait([self._resting])
         await self._process.close()
+
+    def _stay_awake(self) -> None:
+        if self._rests_at is not None:
+            self._rests_at.cancel()
 
     def _rest_later(self) -> None:
         """From now on it is unused."""
-        if self._unused is not None:
-            self._unused.cancel()
+        self._stay_awake()
         if self._rest_after_s is not None:
-            self._unused = asyncio.create_task(self._rest(self._rest_after_s), name=f"{self.name} is unused")
+            self._rests_at = asyncio.get_running_loop().call_later(self._rest_after_s, self._rest)
 
-    async def _rest(self, after_s: float) -> None:
-        await asyncio.sleep(after_s)
-        await self._process.rest()
+    def _rest(self) -> None:
+        self._primed = None
+        self._resting = asyncio.create_task(self._process.rest(), name=f"{self.name} is unused")
 
     async def _prime(self, conversation: Conversation) -> None:
         """Give the grammar to a child that does not have it: a new one, or because it changed."""
-        wanted = (self.pid, self._words)
-        if self._primed != wanted and self._words is not None:
-            await conversation.ask(Event("grammar", payload=msgspec.json.encode(self._words)), timeout_s=60.0)
-            self._primed = wanted
+        grammar = self._grammar
+        if grammar is None or (self._primed is grammar and self._primed_pid == self.pid):
+            return
+        spoken = sorted({arc.word for arc in grammar.arcs if arc.word})
+        words = _Words(grammar, await self._dictionary(spoken, grammar.language))
+        await conversation.ask(Event("grammar", payload=msgspec.json.encode(words)), timeout_s=60.0)
+        self._primed, self._primed_pid = grammar, self.pid
 
     async def _dictionary(self, words: Sequence[str], language: str) -> str:
         """Lines of the CMU dictionary, our own for words that it lacks, and for wake phrases their words' together."""

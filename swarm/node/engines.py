@@ -23,8 +23,8 @@ from swarm.task_stream import SwarmGenerator
 from swarm.worker import TaskEngine
 
 REST_AFTER_S = 30.0
-"""A satellite hears by itself only while no hub can be had: so long after that its ears give back their memory, a quarter
-of what such a machine uses."""
+"""A satellite hears by itself only while no hub can be had: so long after that its ears give back their memory, a
+quarter of what such a machine uses."""
 
 log = logging.getLogger("swarm.node")
 

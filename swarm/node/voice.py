@@ -60,6 +60,8 @@ RETURN_S = 10.0
 """After the node's start: satellites try every five seconds to come back."""
 LOOK_AGAIN_S = 1.0
 """In that time, how often it is asked whether the satellite came back to another hub."""
+FIRST_HUB_S = 10.0
+"""From the start on, how long a satellite looks for a hub before it prepares to do without one."""
 MAX_TOLD_TRACES = 16
 VOLUME = "volume."
 
@@ -203,6 +205,7 @@ class VoiceNode:
         if enrolled is not None:
             enrolled.voice.door = self
         self._served_by = ""
+        self._has_hub = asyncio.Event()
         self._told_traces: asyncio.Queue[Trace] = asyncio.Queue(MAX_TOLD_TRACES)
         self._satellite: Satellite | None = None
         self._home_assistant: HomeAssistantHub | None = None
@@ -222,7 +225,7 @@ class VoiceNode:
             ("birth message", self.birth.run()),
             *(("zigbee2mqtt", each.run()) for each in self._zigbee),
             *([("home assistant", self._hass.run())] if self._hass else []),
-            ("understanding", self._understanding.run(self._transcriber)),
+            ("understanding", self._understand()),
             ("timers", self._timers.run(self._announce)),
             ("rules", self._rules.run()),
             ("recordings", self._recordings.run()),
@@ -324,6 +327,7 @@ class VoiceNode:
     def _note_hub(self, node: str) -> None:
         assert self._enrolled is not None
         self._served_by = node
+        self._has_hub.set()
         self._enrolled.peer.describe(served_by=node)
 
     def _hub_name(self) -> str:
@@ -475,6 +479,14 @@ class VoiceNode:
 
     async def _keep_audio(self, utterance_id: str, pcm: bytes) -> None:
         await self._recordings.save(utterance_id, pcm)
+
+    async def _understand(self) -> None:
+        """Reading a language's sentences keeps a small board busy for seconds: a satellite finds its hub first."""
+        if self._goes_elsewhere and self._satellite is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_HUB_S):
+                    await self._has_hub.wait()
+        await self._understanding.run(self._transcriber)
 
     async def _look_for_model(self) -> None:
         """Know which language model is there, so that status and the first question need not wait to find out."""

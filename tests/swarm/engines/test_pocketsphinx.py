@@ -17,6 +17,7 @@ from swarm.engines.pocketsphinx import PocketsphinxTranscriber
 from swarm.errors import EngineError
 from tests.hub.a_home import AREAS, ENTITIES, IN_THE_KITCHEN, an_understanding
 from tests.speech import noise_of, say, silence, trimmed
+from tests.whole.running_node import until
 
 T = TypeVar("T")
 HOME = an_understanding()
@@ -99,22 +100,33 @@ def test_commands_are_heard_and_other_sentences_are_not_taken_for_one(voice: str
 
 
 def test_unused_it_gives_its_memory_back_and_hears_the_next_sentence_all_the_same() -> None:
-    async def ended(engine: PocketsphinxTranscriber) -> None:
-        async with asyncio.timeout(30):
-            while engine.pid is not None:
-                await asyncio.sleep(0.02)
+    async def use(engine: PocketsphinxTranscriber) -> list[Transcript]:
+        assert not engine.pid, "nobody has spoken yet"
+        transcripts: list[Transcript] = []
+        for command in COMMANDS[:2]:
+            stream = await engine.open(language="en")
+            child = engine.pid
+            assert child is not None
+            await stream.feed(spoken(command))
+            transcripts.append(await stream.transcript())
+            await stream.close()
+            await until(lambda: engine.pid is None, "it did not end")
+            with pytest.raises(ProcessLookupError):
+                os.kill(child, 0)
+        return transcripts
 
+    for command, transcript in zip(COMMANDS, with_engine(use, rest_after_s=0.1), strict=False):
+        assert HOME.understand(transcript.text, IN_THE_KITCHEN) == HOME.understand(command, IN_THE_KITCHEN)
+
+
+def test_a_new_grammar_wakes_nobody_and_counts_from_the_next_sentence_on() -> None:
     async def use(engine: PocketsphinxTranscriber) -> Transcript:
-        first = engine.pid
-        assert first is not None
-        await ended(engine)
-        with pytest.raises(ProcessLookupError):
-            os.kill(first, 0)
-        transcript = await heard(engine, spoken(COMMANDS[0]))
-        await ended(engine)
-        return transcript
+        await engine.set_grammar(build_grammar(load_templates("en"), HOME.vocabulary(["okay nabu"])))
+        assert engine.pid is None
+        return await heard(engine, spoken(COMMANDS[0]))
 
-    transcript = with_engine(use, rest_after_s=0.1)
+    empty = Understanding({}, AREAS, language="en")
+    transcript = with_engine(use, empty, rest_after_s=30.0)
     assert HOME.understand(transcript.text, IN_THE_KITCHEN) == HOME.understand(COMMANDS[0], IN_THE_KITCHEN)
 
 
