@@ -105,9 +105,9 @@ def _boot_partitions(
     else:
         kernel = other
         take_out(system, {BOOT_FILES: kernel, **{f"{BOOT_FILES}/{name}": first / name for name in PI_FIRST}})
-        (kernel / "cmdline.txt").write_text(f"{slot_a_cmdline(slots, command_line())}\n")
+        (kernel / "cmdline.txt").write_text(f"{slot_a_cmdline(slots, command_line(recipe.kind))}\n")
     (kernel / "cmdline.in").unlink()
-    for path, content in firmware_files(slots, version, command_line()).items():
+    for path, content in firmware_files(slots, version, command_line(recipe.kind)).items():
         (first / path).parent.mkdir(parents=True, exist_ok=True)
         (first / path).write_bytes(content)
 

@@ -120,7 +120,9 @@ def test_slots_of_the_image_are_those_of_its_disk() -> None:
 
 
 def test_kernel_command_line_has_what_the_slots_fill_in() -> None:
-    assert {"root=PARTUUID={root}", "rauc.slot={slot}", "ro", "panic=10"} <= set(command_line().split())
+    for kind in ("x86_64", "pi"):
+        assert {"root=PARTUUID={root}", "rauc.slot={slot}", "ro", "panic=10"} <= set(command_line(kind).split())
+    assert set(command_line("pi").split()) - set(command_line("x86_64").split()) == {"kpti=0"}
 
 
 def test_trees_are_packed_as_root_has_them_and_the_later_wins(tmp_path: Path) -> None:
