@@ -214,15 +214,16 @@ async def _pull_first(identity: Identity, admission: Admission) -> None:
     """Learn from the enroller who else belongs to the swarm: at first nobody else knows this node."""
     if not admission.nodes:
         return
-    async with open_roster(identity) as roster:
-        peers = Peers(TlsContexts(identity, roster), roster, lambda _: admission.nodes)
-        try:
-            async with asyncio.timeout(FIRST_PULL_S):
-                await sync.pull(roster.ledger, peers[admission.enroller], admission.enroller)
-        except (MycoswarmError, TimeoutError) as error:
-            _log.warning("the swarm's ledger comes later: %s", error or f"no answer within {FIRST_PULL_S:g} s")
-        finally:
-            await peers.close()
+    try:
+        async with open_roster(identity) as roster:
+            peers = Peers(TlsContexts(identity, roster), roster, lambda _: admission.nodes)
+            try:
+                async with asyncio.timeout(FIRST_PULL_S):
+                    await sync.pull(roster.ledger, peers[admission.enroller], admission.enroller)
+            finally:
+                await peers.close()
+    except (MycoswarmError, TimeoutError) as error:
+        _log.warning("the swarm's ledger comes later: %s", error or f"no answer within {FIRST_PULL_S:g} s")
 
 
 # ---- finding an enroller

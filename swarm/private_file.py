@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from swarm.durable import replace_file
@@ -13,6 +15,8 @@ from swarm.errors import StorageError
 
 MAX_BYTES = 4 * 1024 * 1024
 """Largest file that is read back; the bundle of 64 enrollers is a twentieth of it."""
+
+LOOK_AGAIN_S = 0.1
 
 
 def make_private_folder(folder: Path) -> None:
@@ -37,6 +41,27 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.asynccontextmanager
+async def claimed_in_turn(folder: Path, *, wait_s: float, waiting: Callable[[], None]) -> AsyncIterator[None]:
+    """`claimed`, but who has it may end: waits so long for that, and calls `waiting` when it begins to. Raises
+    `StorageError`."""
+    ends = time.monotonic() + wait_s
+    told = False
+    async with contextlib.AsyncExitStack() as claim:
+        while True:
+            try:
+                claim.enter_context(claimed(folder))
+                break
+            except StorageError:
+                if time.monotonic() > ends:
+                    raise
+            if not told:
+                waiting()
+                told = True
+            await asyncio.sleep(LOOK_AGAIN_S)
+        yield
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -33,6 +33,7 @@ from swarm.node.seen import SeenNode
 from swarm.node.updating import system_here
 from swarm.node_metrics import NodeMetrics
 from swarm.peer import Peer
+from swarm.private_file import claimed_in_turn
 from swarm.roster import introduced, open_roster
 from swarm.supervisor import Supervisor, supervisor_of_this_process
 from swarm.swarm_api import SwarmApi
@@ -41,6 +42,8 @@ from swarm.task_engines import ModelOffer
 if TYPE_CHECKING:
     from swarm.node.voice import VoiceNode
 
+LET_IN_S = 60.0
+"""From the moment when a machine has its certificate, for its clock to be set and the swarm's ledger to come."""
 ANSWER_GRACE_S = 60.0
 """Longer than the language model may take, for devices and speech."""
 
@@ -282,10 +285,17 @@ async def _enrolled(
     if not introduced(folder):
         yield None
         return
-    identity = open_identity(folder)
-    require_certificate(identity)
-    async with open_roster(identity) as roster:
+    async with AsyncExitStack() as closing:
+        # Who lets it in has the folder until all is there, and writes the ledger's first pages itself.
+        async with claimed_in_turn(folder, wait_s=LET_IN_S, waiting=_tell_that_it_waits):
+            identity = open_identity(folder)
+            require_certificate(identity)
+            roster = await closing.enter_async_context(open_roster(identity))
         yield EnrolledNode(config, identity, roster, roles=roles, broker=broker, ended=metrics.ended)
+
+
+def _tell_that_it_waits() -> None:
+    log.info("this machine is just being let into a swarm: the node begins when it is")
 
 
 def _forget(config: Config) -> None:

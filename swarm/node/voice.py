@@ -327,7 +327,8 @@ class VoiceNode:
     def _note_hub(self, node: str) -> None:
         assert self._enrolled is not None
         self._served_by = node
-        self._has_hub.set()
+        if node != self._enrolled.node_id:
+            self._has_hub.set()
         self._enrolled.peer.describe(served_by=node)
 
     def _hub_name(self) -> str:
