@@ -26,7 +26,9 @@ SQUASH_TIMEOUT_S = 1800.0
 BOOT_FILES = "usr/lib/mycoswarm/boot-files"
 OS_RELEASE, CLOCK_EPOCH = "usr/lib/os-release", "usr/lib/clock-epoch"
 """Files whose time says when the image was built: systemd starts no clock before it."""
-SQUASH = ("-comp", "zstd", "-Xcompression-level", "9", "-b", "256K", "-root-mode", "0755", "-quiet", "-no-progress")
+SQUASH = ("-comp", "zstd", "-Xcompression-level", "9", "-b", "64K", "-root-mode", "0755", "-quiet", "-no-progress")
+"""Small blocks: a start reads a thousand small files, and unpacks the whole block that each of them is in. With 256K
+the image is 16 MB smaller, and a node starts seconds later on a slow board."""
 
 DEVICES = (
     'mkdir -p "$1"/dev/pts "$1"/dev/shm; while read -r name major minor; do '
