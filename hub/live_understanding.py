@@ -46,8 +46,7 @@ class LiveUnderstanding:
         self._language = language
         self._wake_phrases = tuple(wake_phrases)
         self._other_phrases = asyncio.Event()
-        self._current = Understanding({}, (), language=language)
-        self._rules = RuleReader({}, (), self._current.understand)
+        self._current: tuple[Understanding, RuleReader] | None = None
         self.ready = asyncio.Event()
         """Set once the home as first found can be listened for."""
 
@@ -58,21 +57,23 @@ class LiveUnderstanding:
 
     def understand(self, text: str, context: Context) -> tuple[Intent, ...]:
         """See `Understanding.understand`."""
-        if self._rules.is_rule(text, context):
+        understanding, rules = self._now()
+        if rules.is_rule(text, context):
             return (Intent(MAKE, words=text),)
-        return self._current.understand(text, context)
+        return understanding.understand(text, context)
 
     def read_rule(self, text: str, context: Context) -> Draft | NotRead:
         """See `RuleReader.read`."""
-        return self._rules.read(text, context)
+        return self._now()[1].read(text, context)
 
     def judge(self, text: str, context: Context) -> Verdict:
         """See `Understanding.judge`."""
-        if self._rules.awaits_action(text, context):
+        understanding, rules = self._now()
+        if rules.awaits_action(text, context):
             return "incomplete"
-        if isinstance(self._rules.read(text, context), Draft):
+        if isinstance(rules.read(text, context), Draft):
             return "complete"
-        return self._current.judge(text, context)
+        return understanding.judge(text, context)
 
     async def run(self, transcriber: TakesGrammar) -> None:
         """Rebuild whenever devices, names or areas change. Service never stops: the old one serves until then."""
@@ -80,9 +81,10 @@ class LiveUnderstanding:
         while True:
             version = await self._news(version)
             # Templates are parsed when they are first used, for 0.3 s: not by a person's sentence.
-            self._current, self._rules = await asyncio.to_thread(self._rebuilt)
+            self._current = await asyncio.to_thread(self._rebuilt)
+            understanding, _ = self._current
             grammar = await asyncio.to_thread(
-                build_grammar, load_templates(self._language), self._current.vocabulary(self._wake_phrases)
+                build_grammar, load_templates(self._language), understanding.vocabulary(self._wake_phrases)
             )
             try:
                 await transcriber.set_grammar(grammar)
@@ -107,6 +109,14 @@ class LiveUnderstanding:
                 each.cancel()
         self._other_phrases.clear()
         return self._home.version
+
+    def _now(self) -> tuple[Understanding, RuleReader]:
+        """Before the home is known, of a home without devices: made only for who asks by then, as a language's
+        sentences keep a small board busy."""
+        if self._current is None:
+            understanding = Understanding({}, (), language=self._language)
+            self._current = understanding, RuleReader({}, (), understanding.understand)
+        return self._current
 
     def _rebuilt(self) -> tuple[Understanding, RuleReader]:
         new = Understanding(

@@ -61,7 +61,7 @@ def load_templates(language: str) -> TemplateSet:
     """The sentences of a language; falls back to English where there are none."""
     name = language if language in languages() else "en"
     more = sorted(_FOLDER.glob(f"{name}.*.yaml"))
-    first, *others = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (_FOLDER / f"{name}.yaml", *more))
+    first, *others = (_read(path) for path in (_FOLDER / f"{name}.yaml", *more))
     templates = [
         Template(
             intent=intent,
@@ -89,6 +89,12 @@ def load_templates(language: str) -> TemplateSet:
         polite_words=first["polite_words"],
         lists={name: values for document in (first, *others) for name, values in document["lists"].items()},
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # libyaml; the loader in Python keeps a small board busy for seconds.
+    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    return content
 
 
 def _parse(text: str) -> Expression:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import gc
 import logging
 import os
@@ -11,7 +10,7 @@ import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ from swarm.node.seen import SeenNode
 from swarm.node.updating import system_here
 from swarm.node_metrics import NodeMetrics
 from swarm.peer import Peer
-from swarm.private_file import claimed_in_turn
+from swarm.private_file import claimed, claimed_in_turn
 from swarm.roster import introduced, open_roster
 from swarm.supervisor import Supervisor, supervisor_of_this_process
 from swarm.swarm_api import SwarmApi
@@ -184,16 +183,13 @@ class _Node:
     async def serve(self, stop: asyncio.Event, supervisor: Supervisor, *, demo_home: bool) -> None:
         """Run all services until `stop`, or until the node begins again; an error in one ends the node, so that its
         supervisor starts it anew."""
-        if self._voice is not None:
-            await self._voice.begin()
-            if not self._config.swarm.roles:
-                self._roles = self._voice.roles
-                if self._enrolled is not None:
-                    self._enrolled.take_roles(self._roles)
         async with asyncio.TaskGroup() as services:
             tasks = [services.create_task(_either(stop, self._again), name="end")]
             if self._enrolled is not None:
                 tasks.append(services.create_task(self._enrolled.run(), name="swarm"))
+            if self._voice is not None:
+                await self._begin(self._voice)
+            if self._enrolled is not None:
                 tasks.append(services.create_task(self._engines.load(), name="models"))
             elif isinstance(self._bus, LoneBus):
                 tasks.append(services.create_task(self._bus.run(), name="bus"))
@@ -218,6 +214,13 @@ class _Node:
             log.info("beginning again" if self._again.is_set() and not stop.is_set() else "ending")
             for task in tasks:
                 task.cancel()
+
+    async def _begin(self, voice: VoiceNode) -> None:
+        await voice.begin()
+        if not self._config.swarm.roles:
+            self._roles = voice.roles
+            if self._enrolled is not None:
+                self._enrolled.take_roles(self._roles)
 
     def _doing(self) -> str:
         """For the supervisor: one line."""
@@ -316,16 +319,13 @@ def _make_state_folder(state_dir: Path) -> None:
 
 @contextmanager
 def _claimed(state_dir: Path) -> Iterator[None]:
-    """The state folder belongs to this node until the block ends; the kernel sees to that, also when it is killed."""
-    folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    """The state folder belongs to this node until the block ends."""
+    with ExitStack() as claim:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            claim.enter_context(claimed(state_dir))
+        except StorageError as error:
             raise StorageError(
                 f"another mycoswarm node keeps its state in {state_dir}",
                 hint="end that one first, or give this one a folder of its own: node.state_dir in the configuration",
             ) from error
         yield
-    finally:
-        os.close(folder)

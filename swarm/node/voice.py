@@ -212,7 +212,8 @@ class VoiceNode:
 
     async def begin(self) -> None:
         """Once the people's port listens: find this machine's microphone and speaker, and the settings of before."""
-        self._satellite = self._own_satellite()
+        # In a thread: it imports NumPy and loads models, for seconds on a small board, which joins its swarm meanwhile.
+        self._satellite = await asyncio.to_thread(self._own_satellite)
         if self._satellite is not None:
             section = self._config.satellite
             self.settings = SatelliteSettings(self._satellite, section, self.store, woken_by=self._woken_by)
