@@ -54,11 +54,14 @@ def add(tar: Path, files: Mapping[str, bytes], *, epoch: int) -> None:
 def part_of(tar: Path, out: Path, *, is_wanted: Callable[[str], bool]) -> None:
     """Writes the tar `out` of those files of the tar whose path in the root is wanted."""
     making = out.with_name(f".{out.name}.{os.getpid()}")
-    with tarfile.open(tar) as whole, tarfile.open(making, "w", format=tarfile.PAX_FORMAT) as part:
-        for entry in whole:
-            if entry.isfile() and is_wanted(entry.name.removeprefix("./")):
-                part.addfile(entry, whole.extractfile(entry))
-    making.replace(out)
+    try:
+        with tarfile.open(tar) as whole, tarfile.open(making, "w", format=tarfile.PAX_FORMAT) as part:
+            for entry in whole:
+                if entry.isfile() and is_wanted(entry.name.removeprefix("./")):
+                    part.addfile(entry, whole.extractfile(entry))
+        making.replace(out)
+    finally:
+        making.unlink(missing_ok=True)
 
 
 def _add(tar: tarfile.TarFile, entry: tarfile.TarInfo, data: bytes) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 HEAD = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
 """How bytecode begins that is used without a look at its source; the source's hash follows (PEP 552)."""
-HEAD_BYTES = 16
 
 
 def compile_modules(folder: Path) -> int:
@@ -35,16 +34,20 @@ def compile_modules(folder: Path) -> int:
                     compiled += 1
         if "__pycache__" in folders:
             folders.remove("__pycache__")
-            for path in Path(place, "__pycache__").iterdir():
-                if path.name not in wanted:
-                    path.unlink()
+            _remove_others(Path(place, "__pycache__"), wanted)
     return compiled
+
+
+def _remove_others(folder: Path, wanted: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in wanted:
+            path.unlink()
 
 
 def _is_compiled(source: str, bytecode: str) -> bool:
     try:
         with open(bytecode, "rb") as file:  # noqa: PTH123 - as above
-            head = file.read(HEAD_BYTES)
+            head = file.read(len(HEAD) + 8)
     except FileNotFoundError:
         return False
     with open(source, "rb") as file:  # noqa: PTH123

@@ -21,7 +21,7 @@ from swarm.bench.report import Measurement, Section, load_now, new_report, repor
 from tests.images.arm64 import direct_boot
 from tests.images.built import build, image
 from tests.images.disk import Disk
-from tests.images.guest import ARM64, X86_64
+from tests.images.guest import ARM64, X86_64, Hardware
 from tests.images.home_lan import HomeLan, home_lan
 from tests.images.machines import Member
 
@@ -104,6 +104,7 @@ def boots(node: str, board: str, *, minutes: float, runs: int) -> Section:
                 memory.append(_used_mb(member))
                 tell(f"{node}, run {number + 1}: {memory[-1]:.0f} MB")
                 if number == runs - 1:
+                    member.guest.run("sync")  # what the start itself wrote
                     writes = _written_mb_a_day(member, minutes)
             finally:
                 member.guest.cut_power()
@@ -121,7 +122,7 @@ def boots(node: str, board: str, *, minutes: float, runs: int) -> Section:
             f"{_emulator(board)} without KVM, two processors, 1 GiB. The hub is outside, on a TAP; the time goes from "
             "QEMU's start, firmware and boot loader included, to the moment when the hub sees the node alive. Memory "
             "is all that is not available (MemTotal less MemAvailable) a minute after that. Writes: "
-            f"/sys/block/vda/stat over {minutes:g} minutes, extrapolated.",
+            f"/sys/block/vda/stat over {minutes:g} minutes, once what the start wrote is on the disk, extrapolated.",
             f"On the way, first boot:\n\n```\n{chain.strip()}\n```",
             f"What took longest, first boot:\n\n```\n{blame.strip()}\n```",
         ),
@@ -129,16 +130,19 @@ def boots(node: str, board: str, *, minutes: float, runs: int) -> Section:
 
 
 def _member(node: str, board: str, raw: Path, folder: Path, home: HomeLan, number: int) -> Member:
-    name = f"{node}{number + 1}"
-    if board == "x86_64":
-        return Member(name, raw, folder, home, hardware=X86_64, talkative=False)
-    return Member(name, raw, folder, home, hardware=ARM64, direct=direct_boot(raw, folder), talkative=False)
+    hardware = _hardware(board)
+    direct = direct_boot(raw, folder) if hardware is ARM64 else None  # QEMU has no Pi's firmware
+    return Member(f"{node}{number + 1}", raw, folder, home, hardware=hardware, direct=direct, talkative=False)
+
+
+def _hardware(board: str) -> Hardware:
+    return X86_64 if board == "x86_64" else ARM64
 
 
 def _emulator(board: str) -> str:
     """QEMU 7.2, of Debian 12, takes up to twice as long as 10.0, of Debian 13 and of the backports for 12."""
-    program = (X86_64 if board == "x86_64" else ARM64).program
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    asked = [_hardware(board).program, "--version"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
     return f"QEMU {said.split()[3]}"
 
 
