@@ -163,16 +163,11 @@ class WifiHelp:
 
     def _tell(self, password: str) -> None:
         wrong = f"{self._wrong} " if self._wrong else ""
-        speech = (
-            f"{wrong}I have no network. Connect your phone to the Wi-Fi {self._name.replace('-', ' ')}. "
-            f"The password is {spoken_digits(' '.join(password[i : i + 4] for i in range(0, len(password), 4)))}."
-        )
-        somebody_is_near = self._wrong or time.clock_gettime(time.CLOCK_BOOTTIME) < NEWLY_ON_S
         self._telling.tell(
             "access_point",
             f"{wrong}There is no network. To enter your Wi-Fi, connect a phone to the Wi-Fi {self._name} with the "
             f"password {password}, and open http://{ADDRESS}/ if no page opens by itself.",
-            speech=speech if somebody_is_near else "",
+            speech=speech(self._name, password, self._wrong, on_for_s=time.clock_gettime(time.CLOCK_BOOTTIME)),
         )
 
     async def _has_guests(self) -> bool:
@@ -270,6 +265,18 @@ class WifiHelp:
             return settings_in(self._machine.applied.read_bytes(), origin=str(self._machine.applied))[0]
         except (FileNotFoundError, Unreadable):
             return Settings()
+
+
+def speech(name: str, password: str, wrong: str, *, on_for_s: float) -> str:
+    """What is said of the access point: nothing once nobody waits for it. `wrong`: what a person has just entered did
+    not work, and why; `on_for_s` seconds ago the machine was switched on."""
+    if not wrong and on_for_s >= NEWLY_ON_S:
+        return ""
+    fours = " ".join(password[i : i + 4] for i in range(0, len(password), 4))
+    return (
+        f"{wrong} I have no network. Connect your phone to the Wi-Fi {name.replace('-', ' ')}. "
+        f"The password is {spoken_digits(fours)}."
+    ).lstrip()
 
 
 # ---- programs

@@ -93,13 +93,28 @@ def test_wrong_password_is_told_on_the_page_and_the_right_one_is_kept(attic: Gue
     assert status == 0
 
 
+@pytest.mark.nightly
+def test_access_point_ends_by_itself_once_the_usual_wifi_is_back(attic: Guest) -> None:
+    attic.run("kill $(cat /tmp/phone.pid) || true; kill $(cat /tmp/router.pid) $(cat /tmp/home.pid)")
+    attic.wait_until(lambda: "10.55.0." not in attic.run("ip -4 addr show wlan0"), "the address stayed")
+    attic.run("systemctl start --no-block mycoswarm-wifi.service")
+    attic.wait_for_console("this machine is the access point", times=3, seconds=400)
+    _router(attic)
+    attic.wait_for_console("There is a network again", seconds=900)
+    attic.wait_until(
+        lambda: attic.run("systemctl is-active mycoswarm-wifi.service || true") == "inactive", "it did not end"
+    )
+    assert "10.55.0." in attic.run("ip -4 addr show wlan0")
+    assert "wlan0" not in attic.run("nft list set inet mycoswarm access_point")
+
+
 def _router(attic: Guest) -> None:
     """The home's own access point and its addresses."""
     more = "mode=2\n frequency=2437\n proto=RSN\n pairwise=CCMP"
     conf = SUPPLICANT.format(who="home", ssid=HOME.encode().hex(), more=more, psk=PASSWORD)
     attic.run(f"cat >/tmp/home.conf <<'EOF'\n{conf}EOF")
-    attic.run("ip netns exec home wpa_supplicant -B -i wlan2 -c /tmp/home.conf")
-    attic.run("ip -n home addr add 10.55.0.1/24 dev wlan2 && ip -n home link set lo up")
+    attic.run("ip netns exec home wpa_supplicant -B -i wlan2 -c /tmp/home.conf -P /tmp/router.pid")
+    attic.run("ip -n home addr replace 10.55.0.1/24 dev wlan2 && ip -n home link set lo up")
     attic.run(
         "ip netns exec home dnsmasq --conf-file=/dev/null --port=0 --interface=wlan2 --bind-interfaces --user=root "
         "--dhcp-range=10.55.0.10,10.55.0.99,1h --dhcp-leasefile=/tmp/home.leases --pid-file=/tmp/home.pid --no-ping"

@@ -13,6 +13,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provisioning.first_boot.access_point import NEWLY_ON_S, speech
 from provisioning.first_boot.portal import Portal
 from provisioning.first_boot.wifi import (
     Seen,
@@ -90,6 +91,15 @@ def test_access_point_has_a_password_and_a_name_of_its_own() -> None:
     assert access_point_name("0123") != access_point_name("1123")
     assert re.fullmatch(r"mycoswarm-[0-9a-f]{4}", access_point_name("0123"))
     assert "--dhcp-range=192.168.73.10,192.168.73.250,255.255.255.0,10m" in dnsmasq_arguments("x")
+
+
+def test_access_point_tells_its_password_to_who_is_near_and_wakes_nobody_at_night() -> None:
+    said = speech("mycoswarm-12ab", "123456789012", "", on_for_s=60.0)
+    assert said.startswith("I have no network. Connect your phone to the Wi-Fi mycoswarm 12ab.")
+    assert said.endswith("The password is 1 2 3 4, 5 6 7 8, 9 0 1 2.")
+    assert speech("mycoswarm-12ab", "123456789012", "", on_for_s=NEWLY_ON_S) == ""
+    entered = speech("mycoswarm-12ab", "123456789012", "The password is wrong.", on_for_s=2 * NEWLY_ON_S)
+    assert entered.startswith("The password is wrong. I have no network.")
 
 
 class Entered:
