@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
@@ -74,6 +75,7 @@ def _timed_build(node: str, board: str, out: Path, cache: Path | None) -> float:
     with pytest.MonkeyPatch.context() as environment:
         if cache is not None:
             environment.setenv("XDG_CACHE_HOME", str(cache))
+        os.sync()  # what was built before is gigabytes, and still on its way to the disk
         began = time.monotonic()
         build(node, board, out)
         return time.monotonic() - began
