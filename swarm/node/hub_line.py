@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 
-from edge.line import MAX_FRAME_BYTES, Connector, Line
+from edge.line import MAX_FRAME_BYTES, Connector, Line, UrlConnector
 from swarm.certificates import NodeId
+from swarm.config import Config, wanted_roles
 from swarm.enrolled_node import EnrolledNode
 from swarm.errors import MycoswarmError
 from swarm.hub_choice import Chosen, choose_hubs
@@ -25,6 +26,42 @@ CLOSE_S = 0.1
 """For the good-bye: a hub that went silent is not waited for."""
 
 log = logging.getLogger("swarm.node")
+
+
+class SatellitesHub:
+    """Whose assistant this machine's satellites use: its own, or, where this node is no hub, the best of the swarm's. A
+    hub is its own satellite's nearest."""
+
+    def __init__(self, config: Config, enrolled: EnrolledNode | None, *, url: Callable[[], str]) -> None:
+        """`url`: where the people's port is, once a connector is made."""
+        self.is_elsewhere = enrolled is not None and "hub" not in wanted_roles(config)
+        self.found = asyncio.Event()
+        """Set once a hub of another machine serves this machine's own satellite."""
+        self._own_name = config.node.name
+        self._enrolled = enrolled
+        self._url = url
+        self._served_by = ""
+
+    def connector(self, *, is_own: bool = False) -> Connector:
+        """For a satellite. `is_own`: the one of this machine, whose hub the other machines hear of."""
+        own = UrlConnector(f"{self._url().replace('http', 'ws', 1)}/api/voice")
+        if self._enrolled is None or not self.is_elsewhere:
+            return own
+        return SwarmConnector(self._enrolled, own, self._note if is_own else lambda _: None)
+
+    def name(self) -> str:
+        """Of the machine that serves this machine's own satellite; empty while none does."""
+        if self._enrolled is None or not self.is_elsewhere:
+            return self._own_name
+        members = {member.node: member.name for member in self._enrolled.peer.members()}
+        return members.get(self._served_by, self._served_by)
+
+    def _note(self, node: NodeId) -> None:
+        assert self._enrolled is not None
+        self._served_by = node
+        if node != self._enrolled.node_id:
+            self.found.set()
+        self._enrolled.peer.describe(served_by=node)
 
 
 class SwarmConnector:

@@ -14,7 +14,6 @@ import msgspec
 from aiohttp import web
 
 from edge.home_assistant import HomeAssistantHub
-from edge.line import Connector, UrlConnector
 from edge.service import Satellite, satellite_of_this_machine
 from edge.voice_activity import SileroVoiceActivity
 from edge.wake_word import MicroWakeDetector
@@ -50,7 +49,7 @@ from swarm.node.asking import ANSWER_GRACE_S, Asking
 from swarm.node.automations import Automations
 from swarm.node.engines import Engines, with_swarm, with_wyoming
 from swarm.node.home_bus import HomeBus
-from swarm.node.hub_line import SwarmConnector
+from swarm.node.hub_line import SatellitesHub
 from swarm.node.rules import NodeRules
 from swarm.node.satellite_settings import SatelliteSettings
 from swarm.store import Store
@@ -149,13 +148,14 @@ class VoiceNode:
             wake_phrases=[word.replace("_", " ") for word in config.satellite.wake_words],
             rooms=lambda: self._voice.place_names,
         )
+        self._hub = SatellitesHub(config, enrolled, url=lambda: self.url)
         self.asking = Asking(
             config,
             conversation=lambda: self._conversation,
             voice=lambda: self._voice,
             keep_trace=self.keep_trace,
-            connector=lambda: self._connector(lambda _: None),
-            goes_elsewhere=lambda: self._goes_elsewhere,
+            connector=self._hub.connector,
+            goes_elsewhere=lambda: self._hub.is_elsewhere,
         )
         """Questions by text and by recording."""
         timeout_s = config.language_model.timeout_s + ANSWER_GRACE_S
@@ -204,16 +204,13 @@ class VoiceNode:
         self._enrolled = enrolled
         if enrolled is not None:
             enrolled.voice.door = self
-        self._served_by = ""
-        self._has_hub = asyncio.Event()
         self._told_traces: asyncio.Queue[Trace] = asyncio.Queue(MAX_TOLD_TRACES)
         self._satellite: Satellite | None = None
         self._home_assistant: HomeAssistantHub | None = None
 
     async def begin(self) -> None:
         """Once the people's port listens: find this machine's microphone and speaker, and the settings of before."""
-        # In a thread: it imports NumPy and loads models, for seconds on a small board, which joins its swarm meanwhile.
-        self._satellite = await asyncio.to_thread(self._own_satellite)
+        self._satellite = await self._own_satellite()
         if self._satellite is not None:
             section = self._config.satellite
             self.settings = SatelliteSettings(self._satellite, section, self.store, woken_by=self._woken_by)
@@ -314,31 +311,10 @@ class VoiceNode:
         """See `swarm.voice_routes.Door`."""
         return await self._voice.listen(whom)
 
-    @property
-    def _goes_elsewhere(self) -> bool:
-        """This node is no hub: its satellite takes the best of the swarm. A hub is its own satellite's nearest."""
-        return self._enrolled is not None and "hub" not in wanted_roles(self._config)
-
-    def _connector(self, served_by: Callable[[str], None]) -> Connector:
-        own = UrlConnector(f"{self.url.replace('http', 'ws', 1)}/api/voice")
-        if self._enrolled is None or not self._goes_elsewhere:
-            return own
-        return SwarmConnector(self._enrolled, own, served_by)
-
-    def _note_hub(self, node: str) -> None:
-        assert self._enrolled is not None
-        self._served_by = node
-        if node != self._enrolled.node_id:
-            self._has_hub.set()
-        self._enrolled.peer.describe(served_by=node)
-
     def _hub_name(self) -> str:
         if self._home_assistant is not None and self._home_assistant.connected:
             return "Home Assistant"
-        if self._enrolled is None or not self._goes_elsewhere:
-            return self._config.node.name
-        members = {member.node: member.name for member in self._enrolled.peer.members()}
-        return members.get(self._served_by, self._served_by)
+        return self._hub.name()
 
     def _take_told_trace(self, trace: Trace) -> None:
         with suppress(asyncio.QueueFull):  # a disk that hangs: traces are for diagnosis, speech goes on
@@ -388,20 +364,22 @@ class VoiceNode:
 
     # ---- services
 
-    def _own_satellite(self) -> Satellite | None:
+    async def _own_satellite(self) -> Satellite | None:
         section = self._config.satellite
         if section.microphone == "none" and section.speaker == "none":
             return None
-        hub = self._connector(self._note_hub)
+        hub = self._hub.connector(is_own=True)
         if self._config.wyoming.satellite:
             from swarm.node.wyoming import home_assistant_hub  # most nodes have none
 
             hub = self._home_assistant = home_assistant_hub(self._config, hub, self._paused_by_home_assistant)
         try:
-            return satellite_of_this_machine(
+            # It imports NumPy and loads models, for seconds on a small board, which joins its swarm meanwhile.
+            return await asyncio.to_thread(
+                satellite_of_this_machine,
                 self._config,
                 hub,
-                keep_trace=self._take_told_trace if self._goes_elsewhere else None,
+                keep_trace=self._take_told_trace if self._hub.is_elsewhere else None,
             )
         except EngineUnavailable as error:
             log.error("this machine cannot be a satellite: %s", error.for_log())
@@ -428,7 +406,7 @@ class VoiceNode:
                 f"satellite {other.name}",
                 RemoteSatellite(
                     other.url,
-                    hub=self._connector(lambda _: None),
+                    hub=self._hub.connector(),
                     name=other.name,
                     area=other.area,
                     language=self._config.node.language,
@@ -484,10 +462,10 @@ class VoiceNode:
 
     async def _understand(self) -> None:
         """Reading a language's sentences keeps a small board busy for seconds: a satellite finds its hub first."""
-        if self._goes_elsewhere and self._satellite is not None:
+        if self._hub.is_elsewhere and self._satellite is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_HUB_S):
-                    await self._has_hub.wait()
+                    await self._hub.found.wait()
         await self._understanding.run(self._transcriber)
 
     async def _look_for_model(self) -> None:
