@@ -15,7 +15,7 @@ from swarm.roster import LEDGER, introduced
 from tests.images.conftest import ASKED
 from tests.images.disk import Disk
 from tests.images.home_lan import HomeLan, home_lan
-from tests.images.machines import Member
+from tests.images.machines import STATE, Member
 from tests.program import Program
 
 DATA = 4
@@ -64,6 +64,7 @@ def test_power_cuts_while_operations_arrive_leave_all_whole(
     kept = 0
     for number in range(CUTS):
         operations.line(lambda line: line.isdigit(), seconds=120)
+        _wait_for_an_operation(member)
         time.sleep(luck.uniform(0.5, 10.0))
         member.guest.cut_power()
         with Disk(member.guest.disk).ext4(DATA) as data:
@@ -78,6 +79,14 @@ def test_power_cuts_while_operations_arrive_leave_all_whole(
         assert member.identity() == before
     state = member.guest.run("systemctl is-system-running --wait || true")
     assert state.strip() == "running", member.reported()
+
+
+def _wait_for_an_operation(member: Member) -> None:
+    def ledger() -> str:
+        return member.guest.run(f"stat -c '%s %y' {STATE}/identity/{LEDGER}*")
+
+    before = ledger()
+    member.guest.wait_until(lambda: ledger() != before, "no operation arrived")
 
 
 def verified_operations(identity: Path) -> int:
